@@ -81,7 +81,7 @@ def handle(method, params, request):
         if params["base"] is None:
             items = []
         elif params["base"] != version:
-            raise AgentError(-32003, f"context {params['id']} is not held at {params['base']}")
+            raise AgentError(-32003, f"context {params['id']} is not resident in version {params['base']}")
         items = edited(items, params["edit"]) if "edit" in params else items + params["items"]
         CONTEXTS[params["id"]] = (params["version"], items)
     elif method == "context/drop":

@@ -99,8 +99,8 @@ async fn objectives_have_a_price_and_a_table_for_the_manual() {
 async fn traces_that_cannot_be_used_are_refused_with_file_line_and_remedy() {
     let site = Site::new();
     for (text, said) in [
-        ("", "holds no tasks"),
-        ("arrival_s,service_s\n", "holds no tasks"),
+        ("", "has no tasks"),
+        ("arrival_s,service_s\n", "has no tasks"),
         ("arrival,service\n1,2\n", "column `arrival_s` is missing from the header `arrival,service`"),
         ("arrival_s,service_s\n1,2\n2,-3\n", "bad.csv`, line 3: `service_s` is `-3`"),
         ("arrival_s,service_s\n1,x\n", "line 2: `service_s` is `x`"),

@@ -72,7 +72,7 @@ async fn a_schedule_is_made_steered_and_removed_from_the_command_line() {
     let _ = again.run(["schedule", "create", "--file", "-"]).await.ended(0);
     assert_eq!(schedule(&client, "nightly").await["cron"], "30 2 * * *");
 
-    // It goes on after a kill.
+    // It continues after a kill.
     let fired = schedule(&client, "often").await["fired"].as_u64().expect("a number");
     service.kill();
     let service = site.serve().await;

@@ -23,7 +23,7 @@ pub fn read_secret(path: &Path) -> io::Result<String> {
     let refuse = |kind, why: &str| Err(io::Error::new(kind, format!("{} {why}", path.display())));
     match fs::metadata(&path) {
         Ok(metadata) if metadata.len() > MOST_BYTES => {
-            return refuse(io::ErrorKind::FileTooLarge, "is larger than 64 KiB, which no secret is");
+            return refuse(io::ErrorKind::FileTooLarge, "is larger than 64 KiB; name the file of the secret");
         }
         Ok(_) => {}
         Err(error) => return refuse(error.kind(), &format!("cannot be read: {error}")),
@@ -34,7 +34,7 @@ pub fn read_secret(path: &Path) -> io::Result<String> {
     };
     let secret = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
     if secret.contains('\0') {
-        return refuse(io::ErrorKind::InvalidData, "holds a zero byte; a secret is text");
+        return refuse(io::ErrorKind::InvalidData, "contains a zero byte; write the secret as text");
     }
     Ok(secret.to_owned())
 }

@@ -16,7 +16,7 @@ pub enum Error {
     #[error("the measurement could not use a file or a socket: {0}")]
     Io(#[from] io::Error),
     /// A reference stopped before it answered.
-    #[error("the reference `{reference}` went away before it answered")]
+    #[error("the reference `{reference}` ended before it answered")]
     Reference {
         /// Which one.
         reference: &'static str,

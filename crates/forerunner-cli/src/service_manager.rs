@@ -15,7 +15,7 @@ use std::{
 use forerunner_runtime::Handle;
 use tokio::time::{interval, sleep, timeout};
 
-/// How often to check whether the node takes traffic, until it does.
+/// How often to check whether the node accepts traffic, until it does.
 const READY_POLL: Duration = Duration::from_millis(250);
 
 /// The service manager, if there is one.
@@ -40,7 +40,7 @@ impl ServiceManager {
         Self { watchdog: watchdog.filter(|_| socket.is_some()), socket }
     }
 
-    /// Reports that the node is ready once it takes traffic. Then sends watchdog signals for as long as its actors
+    /// Reports that the node is ready once it accepts traffic. Then sends watchdog signals for as long as its actors
     /// answer.
     pub async fn report(&self, node: &Handle) -> Infallible {
         while self.socket.is_some() && !node.readiness().await.ready {

@@ -47,7 +47,10 @@ pub enum Error {
         found: u8,
     },
     /// The frame needs a dictionary that is not at hand.
-    #[error("frame needs dictionary {id}, which is not loaded; load it, or restore where it is and re-base there")]
+    #[error(
+        "frame needs dictionary {id}, which is not loaded; load it, or restore the chain on a node that has it \
+         and compact it there"
+    )]
     Dictionary {
         /// The dictionary's name.
         id: DictionaryId,
@@ -67,7 +70,7 @@ pub enum Error {
         id: DictionaryId,
     },
     /// The frame names a base item that is not at hand.
-    #[error("frame needs base item {tag}, which is not held; ask the sender for it and add it to the base items")]
+    #[error("frame needs base item {tag}, which is missing; request it from the sender and add it to the base items")]
     BaseItem {
         /// The item's name.
         tag: ItemTag,
@@ -153,7 +156,7 @@ pub enum Error {
         limit: usize,
     },
     /// A chain has more frames than allowed.
-    #[error("chain has {frames} frames, limit {limit}; re-base it, or raise chain_frames")]
+    #[error("chain has {frames} frames, limit {limit}; compact it, or raise chain_frames")]
     ChainLength {
         /// How many.
         frames: usize,
@@ -161,7 +164,7 @@ pub enum Error {
         limit: usize,
     },
     /// A chain unpacks to more than allowed.
-    #[error("chain unpacks to {bytes} bytes, limit {limit}; re-base it, or raise restored_bytes")]
+    #[error("chain unpacks to {bytes} bytes, limit {limit}; compact it, or raise restored_bytes")]
     RestoredSize {
         /// Sum over its frames.
         bytes: usize,
@@ -170,7 +173,8 @@ pub enum Error {
     },
     /// An item does not fit into a store of items, all of which are in use.
     #[error(
-        "item store holds {used_bytes} bytes in use, no room for {bytes} more, limit {limit}; release contexts, or raise the limit"
+        "item store has {used_bytes} bytes in use and no room for {bytes} more, limit {limit}; release contexts, or \
+         raise the limit"
     )]
     StoreFull {
         /// Size of the new items.
@@ -181,13 +185,13 @@ pub enum Error {
         limit: usize,
     },
     /// An item was released to a store in which nobody uses it.
-    #[error("item {hash} is not in use; give back what was taken, once")]
+    #[error("item {hash} is not in use; release each item once for each use")]
     NotInUse {
         /// The item.
         hash: ItemHash,
     },
     /// Bytes are no stream of messages, or ask for more than is allowed.
-    #[error("stream of messages cannot be read on: {reason}; begin a new one")]
+    #[error("cannot continue to read the stream of messages: {reason}; start a new stream")]
     Stream {
         /// What is wrong with it.
         reason: String,

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 ///    └──▶ failed ◀── any
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(description = "Where an agent stands."))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(description = "The state of an agent."))]
 #[serde(rename_all = "snake_case")]
 pub enum AgentState {
     /// Warms up.

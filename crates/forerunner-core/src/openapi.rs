@@ -58,7 +58,7 @@ fn text(longest: usize, pattern: &str) -> ObjectBuilder {
 impl PartialSchema for TaskEventKind {
     fn schema() -> RefOr<Schema> {
         members::object("What happened to a task.")
-            .property("event", members::one_of(&["state", "progress", "output"], "What it tells of."))
+            .property("event", members::one_of(&["state", "progress", "output"], "The kind of the event."))
             .required("event")
             .property("state", members::refer::<TaskState>("With `state` only: the state that the task went to."))
             .property("attempt", members::whole("With `state` only: attempts begun."))

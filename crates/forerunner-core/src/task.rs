@@ -67,7 +67,7 @@ impl From<Priority> for u64 {
 ///
 /// From every state a task becomes `damaged` when the store can no longer read its row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(description = "Where a task stands."))]
+#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(description = "The state of a task."))]
 #[serde(rename_all = "snake_case")]
 pub enum TaskState {
     /// Waits for its `run_at`: a delay that was asked for, or the backoff before a retry.

@@ -203,7 +203,7 @@ impl MinimumRate {
         let least = self.span.as_secs_f64() * rate;
         if (self.brought as f64) < least {
             let span = format_duration(self.span);
-            let detail = format!("the body brought {} bytes in {span} and did not end; send it at once", self.brought);
+            let detail = format!("the body had {} bytes after {span} and no end; send it without pauses", self.brought);
             return Err(Problem::new(problems::REQUEST_TIMEOUT, detail).close_connection());
         }
         (self.ends, self.brought) = (Instant::now() + self.span, 0);

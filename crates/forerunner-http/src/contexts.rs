@@ -1,4 +1,4 @@
-//! See and remove contexts.
+//! Read and delete contexts.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use forerunner_core::ContextId;

@@ -103,7 +103,7 @@ impl<'de> Deserialize<'de> for TasksQuery {
                     query.take(&name, value).map_err(|refusal| match refusal {
                         Refused::Unknown => A::Error::unknown_field(&name, FIELDS),
                         Refused::Twice => {
-                            A::Error::custom(format_args!("parameter `{name}` is there twice; give it once"))
+                            A::Error::custom(format_args!("parameter `{name}` occurs twice; send it once"))
                         }
                     })?;
                 }

@@ -103,7 +103,8 @@ fn no_place(settings: &HttpSettings) -> Problem {
     let (most, of_peer) = (settings.max_connections, settings.max_connections_per_peer);
     let limits = if of_peer > 0 { format!("{most} in all, {of_peer} from one address") } else { most.to_string() };
     let detail = format!(
-        "as many connections are open as there may be ({limits}), and none is idle; try again later, or raise http.max_connections"
+        "the limit of connections is reached ({limits}), and none is idle; try again later, or raise \
+         http.max_connections"
     );
     Error::new(ProblemKind::NoRoom, detail).retry_after(RETRY).close_connection().into()
 }

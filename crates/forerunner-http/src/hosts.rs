@@ -136,7 +136,7 @@ impl Targets {
                 return Err(invalid("header Host is missing"));
             }
             (None, _) => None,
-            (Some(_), Some(_)) => return Err(invalid("header Host is there more than once")),
+            (Some(_), Some(_)) => return Err(invalid("header Host occurs more than once")),
         };
         let read = |text: &str| Target::parse(text).ok_or_else(|| misdirected(text, "it is not HOST or HOST:PORT"));
         let absolute = request.uri().authority().map(Authority::as_str);

@@ -1,4 +1,4 @@
-//! See and steer pools.
+//! Read and change pools.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 

@@ -72,7 +72,7 @@ problem_table! {
         name: "not-found",
         status: 404,
         title: "There is no such call",
-        remedy: "Look the path up at `/`.",
+        remedy: "Find the path at `/`.",
     };
     NO_POOL = of(ProblemKind::NoPool);
     NO_TASK = of(ProblemKind::NoTask);
@@ -82,13 +82,13 @@ problem_table! {
     METHOD_NOT_ALLOWED = &ProblemType {
         name: "method-not-allowed",
         status: 405,
-        title: "The path does not take this method",
+        title: "The path does not support this method",
         remedy: "Use one of the methods in the header `Allow`.",
     };
     REQUEST_TIMEOUT = &ProblemType {
         name: "request-timeout",
         status: 408,
-        title: "The body came too slowly",
+        title: "The body arrived too slowly",
         remedy: "Send the body at once; a connection that stalls is closed.",
     };
     WRONG_STATE = of(ProblemKind::WrongState);

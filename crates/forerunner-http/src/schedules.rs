@@ -1,4 +1,4 @@
-//! See and steer schedules.
+//! Read and change schedules.
 
 use actix_web::{HttpRequest, HttpResponse, http::StatusCode, web};
 use forerunner_core::{ScheduleDefinition, ScheduleName};

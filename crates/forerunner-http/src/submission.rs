@@ -120,7 +120,7 @@ impl TaskPatch {
             None => None,
         };
         if self.priority.is_none() && run_at.is_none() {
-            let detail = "nothing is to be changed; give priority, run_at, or both, or give pool";
+            let detail = "nothing to change; send priority, run_at, or both, or send pool";
             return Err(Problem::new(problems::INVALID_VALUE, detail));
         }
         Ok(Change::Wait(TaskChange { priority: self.priority, run_at }))

@@ -1,4 +1,4 @@
-//! Submit, see and steer tasks.
+//! Submit, read and change tasks.
 
 use actix_web::{
     HttpRequest, HttpResponse,

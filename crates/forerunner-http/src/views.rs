@@ -320,7 +320,7 @@ pub(crate) struct SchedulesView {
     pub(crate) next: Option<String>,
 }
 
-/// Reports that the node takes traffic.
+/// Reports that the node accepts traffic.
 #[derive(Serialize, ToSchema)]
 #[schema(as = Readiness)]
 pub(crate) struct ReadyView {
@@ -328,7 +328,7 @@ pub(crate) struct ReadyView {
     pub(crate) status: &'static str,
     /// The kind of store.
     pub(crate) store: &'static str,
-    /// What an operator should check, although the node takes traffic; omitted if there is nothing.
+    /// What an operator should check, although the node accepts traffic; omitted if there is nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub(crate) warnings: Vec<String>,

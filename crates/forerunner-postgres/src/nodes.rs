@@ -54,7 +54,10 @@ impl Tx<'_> {
         let sql = "SELECT CASE WHEN $1 THEN (extract(epoch FROM clock_timestamp()) * 1000000)::int8 ELSE $2 END";
         let callers = callers.as_micros();
         let rows = self.query(sql, &[(&self.database_time, Type::BOOL), (&callers, Type::INT8)]).await?;
-        rows.first().map_or_else(|| Err(Fault::unreadable("the database tells no time".to_owned())), |row| get(row, 0))
+        rows.first().map_or_else(
+            || Err(Fault::unreadable("the database did not return its time".to_owned())),
+            |row| get(row, 0),
+        )
     }
 
     /// Checks which other nodes exist, and ends the leases of those that are gone; returns whether there were any.

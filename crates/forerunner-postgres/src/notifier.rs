@@ -284,9 +284,11 @@ impl Notifier {
             }
         };
         if timeout(PROBE.1, heard).await.is_err() {
-            return Err("what the node tells itself does not arrive, as behind a pooler in transaction mode; \
-                        give it the address of the database itself to listen at, as `?listen=HOST:PORT`"
-                .to_owned());
+            return Err(
+                "a notification that the node sent to itself did not arrive, as behind a pooler in transaction \
+                 mode; set `?listen=HOST:PORT` to the address of the database itself"
+                    .to_owned(),
+            );
         }
         if !self.is_listening.swap(true, Ordering::Relaxed) {
             tracing::info!("receiving notifications of other nodes");
@@ -330,7 +332,7 @@ async fn notify(client: &Client, text: &str, limit: Duration) -> Result<(), Stri
     match timeout(limit, client.batch_execute(&sql)).await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(error)) => Err(reason(&error)),
-        Err(_) => Err("the database did not take a notification in time".to_owned()),
+        Err(_) => Err("the database did not accept a notification in time".to_owned()),
     }
 }
 

@@ -32,7 +32,7 @@ pub(crate) async fn check_encoding(client: &Client) -> Result<(), StoreError> {
     let sql = "SELECT current_setting('server_encoding'), current_database()::text";
     let failed = |error: tokio_postgres::Error| unavailable(reason(&error));
     let rows = client.query_typed(sql, &[]).await.map_err(failed)?;
-    let Some(row) = rows.first() else { return Err(unavailable("the database does not tell its encoding")) };
+    let Some(row) = rows.first() else { return Err(unavailable("the database did not return its encoding")) };
     let (encoding, database): (String, String) = (row.try_get(0).map_err(failed)?, row.try_get(1).map_err(failed)?);
     if matches!(encoding.as_str(), "UTF8" | "SQL_ASCII") {
         return Ok(());

@@ -41,7 +41,9 @@ fn trusted(file: Option<&Path>) -> Result<RootCertStore, String> {
     };
     let (added, _) = store.add_parsable_certificates(certificates);
     match (added, file) {
-        (0, Some(file)) => Err(format!("{} holds no certificate of an authority; give it one in PEM", file.display())),
+        (0, Some(file)) => {
+            Err(format!("{} contains no certificate of an authority; give it one in PEM", file.display()))
+        }
         (0, None) => Err("this system trusts no authority; name a file with one in `sslrootcert=PATH`".to_owned()),
         _ => Ok(store),
     }
@@ -107,9 +109,9 @@ mod tests {
 
     #[test]
     fn a_file_without_an_authority_is_refused_with_its_name() {
-        assert!(refusal("").contains("roots.pem holds no certificate"));
+        assert!(refusal("").contains("roots.pem contains no certificate"));
         let nonsense = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
-        assert!(refusal(nonsense).contains("roots.pem holds no certificate"));
+        assert!(refusal(nonsense).contains("roots.pem contains no certificate"));
         let missing = connector(Verify::Full, Some(Path::new("/nonexistent/roots.pem"))).err().unwrap();
         assert!(missing.contains("/nonexistent/roots.pem"), "{missing}");
     }

@@ -90,7 +90,7 @@ pub enum Error {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The node is shutting down and accepts no new tasks.
-    #[error("this node is shutting down and takes no new tasks; send the task to another node or retry later")]
+    #[error("this node is shutting down and accepts no new tasks; send the task to another node or retry later")]
     ShuttingDown,
     /// The node stopped before an accepted task ended.
     #[error("the node stopped before task {task} ended; its store has the task, start a node on it and ask again")]
@@ -99,7 +99,9 @@ pub enum Error {
         task: TaskId,
     },
     /// An actor stopped before it answered: whether the call took effect is unknown.
-    #[error("pool `{pool}` did not answer; whether the call took effect is unknown, look before repeating it")]
+    #[error(
+        "pool `{pool}` did not answer, so the outcome of the call is unknown; read its state before you repeat the call"
+    )]
     OutcomeUnknown {
         /// The pool.
         pool: PoolName,

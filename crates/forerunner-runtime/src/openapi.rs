@@ -13,8 +13,8 @@ use crate::status::PoolState;
 
 impl PartialSchema for PoolState {
     fn schema() -> RefOr<Schema> {
-        object("Whether a pool gives out work.")
-            .property("state", one_of(&["running", "paused", "circuit_open", "dependency_open"], "Whether it gives out work."))
+        object("Whether a pool assigns tasks to its agents.")
+            .property("state", one_of(&["running", "paused", "circuit_open", "dependency_open"], "Whether it assigns tasks to its agents."))
             .required("state")
             .property("until", refer::<Timestamp>("With `circuit_open`: when the next agent is tried; with `dependency_open`: when the next task probes."))
             .property("reason", text("With `circuit_open`: why the last agent failed; with `dependency_open`: the error of the last task."))

@@ -331,7 +331,7 @@ pub struct Readiness {
     pub ready: bool,
     /// Why it cannot.
     pub reasons: Vec<String>,
-    /// What an operator should check, although the node takes traffic.
+    /// What an operator should check, although the node accepts traffic.
     pub warnings: Vec<String>,
     /// The kind of the store.
     pub store: &'static str,

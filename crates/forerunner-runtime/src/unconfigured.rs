@@ -95,7 +95,7 @@ impl Watch {
             let next_scan = Instant::now() + SCAN;
             match self.scan().await {
                 Ok(found) => self.found.replace(found),
-                Err(error) => tracing::debug!(%error, "pools that are not configured could not be looked for"),
+                Err(error) => tracing::debug!(%error, "cannot find pools that are not configured"),
             }
             self.sweep_until(next_scan).await;
         }
@@ -147,7 +147,7 @@ impl Watch {
                 swept.next_due
             }
             Err(error) => {
-                tracing::debug!(%pool, %error, "due tasks of a pool that is not configured could not be looked for");
+                tracing::debug!(%pool, %error, "cannot find due tasks of a pool that is not configured");
                 None
             }
         }

@@ -24,7 +24,7 @@ fn check_conditions(request: &BulkRequest, all: bool) -> Result<(), Error> {
         return Ok(());
     }
     let detail = format!(
-        "nothing says which tasks to {}; give a condition such as pool, states or labels, or \"all\": true",
+        "no condition selects the tasks to {}; send a condition such as pool, states or labels, or \"all\": true",
         request.action.as_str()
     );
     Err(Error::new(ProblemKind::InvalidValue, detail))

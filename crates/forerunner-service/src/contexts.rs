@@ -1,4 +1,4 @@
-//! See and remove contexts.
+//! Read and delete contexts.
 
 use forerunner_core::ContextId;
 use forerunner_runtime::{ContextPage, ContextStatus};

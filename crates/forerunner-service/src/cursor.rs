@@ -17,7 +17,7 @@ pub fn after_task(last: TaskId) -> String {
 /// # Errors
 /// [`ProblemKind::InvalidQuery`].
 pub fn read_task(cursor: &str) -> Result<TaskId, Error> {
-    let refuse = || invalid(format!("cursor `{cursor}` is not valid; take it from `next` of the page before"));
+    let refuse = || invalid(format!("cursor `{cursor}` is not valid; use `next` of the page before"));
     cursor.strip_prefix(CURSOR_FORM).and_then(|id| id.parse().ok()).ok_or_else(refuse)
 }
 

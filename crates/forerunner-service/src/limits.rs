@@ -43,7 +43,8 @@ impl Limits {
     pub fn no_memory(&self) -> Error {
         let limit = self.memory_bytes;
         let detail = format!(
-            "bodies and answers in flight take {limit} bytes, the limit; try again later, or raise http.memory_bytes"
+            "bodies and answers in flight have reached their limit of {limit} bytes; try again later, or raise \
+             http.memory_bytes"
         );
         Error::new(ProblemKind::NoRoom, detail).with("limit", limit).retry_after(RETRY).close_connection()
     }

@@ -52,7 +52,7 @@ impl Service {
 /// The window is empty.
 pub fn time_window(after: Option<Timestamp>, before: Option<Timestamp>) -> Result<TimeWindow, Error> {
     if after.zip(before).is_some_and(|(after, before)| after >= before) {
-        let detail = "the window of time is empty: what is `after` lies behind what is `before`";
+        let detail = "the window of time is empty: its `after` is not earlier than its `before`; swap them";
         return Err(Error::new(ProblemKind::InvalidValue, detail));
     }
     Ok(TimeWindow { after, before })

@@ -13,16 +13,16 @@ impl Service {
         Ok(self.handle().nodes().await?)
     }
 
-    /// Returns what an operator should check, although the node takes traffic.
+    /// Returns what an operator should check, although the node accepts traffic.
     ///
     /// # Errors
-    /// The node takes no traffic.
+    /// The node accepts no traffic.
     pub async fn readiness(&self) -> Result<Readiness, Error> {
         let readiness = self.handle().readiness().await;
         if readiness.ready {
             return Ok(readiness);
         }
-        let detail = format!("the node takes no traffic: {}", readiness.reasons.join("; "));
+        let detail = format!("the node accepts no traffic: {}", readiness.reasons.join("; "));
         let error = Error::new(ProblemKind::NotReady, detail);
         Err(error.with("reasons", readiness.reasons).with("store", readiness.store))
     }

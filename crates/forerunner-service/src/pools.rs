@@ -1,4 +1,4 @@
-//! See and steer pools.
+//! Read and change pools.
 
 use forerunner_runtime::{
     AgentStatus, DecisionRecord, ForecastStatus, PoolHistory, PoolPatch, PoolStatus, UnconfiguredPool,
@@ -107,7 +107,7 @@ impl Service {
     /// As [`Service::pool`]; the decision does not exist, or is no longer recorded.
     pub async fn decision(&self, pool: &str, seq: u64) -> Result<DecisionRecord, Error> {
         let no_decision = || {
-            let detail = format!("pool `{pool}` has no decision {seq}, or keeps it no more; list its decisions");
+            let detail = format!("pool `{pool}` has no decision {seq}, or has removed it; list its decisions");
             Error::new(ProblemKind::NoDecision, detail).with("pool", pool).with("decision", seq)
         };
         self.handle().decision(pool, seq).await?.ok_or_else(no_decision)

@@ -70,7 +70,7 @@ problem_kinds! {
     InvalidValue Invalid "invalid-value" "A value is not acceptable"
         "Correct the value as the detail says.";
     InvalidQuery Invalid "invalid-query" "The query string does not fit the call"
-        "Correct the parameter named; take cursors from `next` unchanged.";
+        "Correct the parameter named; use cursors of `next` unchanged.";
     NoPool NotFound "no-pool" "There is no such pool"
         "Use one of the pools listed at `/v1/pools`.";
     NoTask NotFound "no-task" "There is no such task"
@@ -78,13 +78,13 @@ problem_kinds! {
     NoContext NotFound "no-context" "There is no such context"
         "Check the id and the pool; a context exists once a task of it has succeeded and added to it.";
     NoDecision NotFound "no-decision" "There is no such decision"
-        "List the decisions of the pool; only recent ones are kept.";
+        "List the decisions of the pool; the node stores only recent ones.";
     NoSchedule NotFound "no-schedule" "There is no such schedule"
         "Use one of the schedules listed at `/v1/schedules`.";
     WrongState Conflict "wrong-state" "The state of the task does not allow it"
         "Read the task and decide again.";
     NotMovable Conflict "not-movable" "The task cannot go to that pool"
-        "Leave it where it is, or do what the detail says.";
+        "Leave it in its pool, or follow the detail.";
     NoHistory Conflict "no-history" "The pool has no history to replay"
         "Ask again once tasks of the pool have run.";
     ContextInUse Conflict "context-in-use" "A task of the context has not ended"
@@ -97,9 +97,9 @@ problem_kinds! {
         "Send at most `limit` tasks at once.";
     KeyReused FailedPrecondition "idempotency-key-reused" "The idempotency key was used for another task"
         "Use a new key for a new task; the task that has it is named in `task`.";
-    NoParent FailedPrecondition "no-parent" "The parent of the task is not there"
+    NoParent FailedPrecondition "no-parent" "The parent of the task does not exist"
         "Name a task that has not been removed, or leave `parent` out.";
-    TooDeep FailedPrecondition "too-deep" "Too many tasks stand above the task"
+    TooDeep FailedPrecondition "too-deep" "The task has too many ancestors"
         "End the chain of tasks that submit tasks, or raise `node.max_depth`.";
     SchedulesFull FailedPrecondition "schedules-full" "There are as many schedules as there may be"
         "Delete schedules that are over, or raise `node.max_schedules`.";
@@ -108,20 +108,21 @@ problem_kinds! {
     BytesFull Overloaded "queue-bytes-full" "The inputs of the pool's unfinished tasks are at their limit"
         "Try again after `Retry-After`, send smaller inputs, or raise `queue.limit_bytes`.";
     ContextsFull Overloaded "contexts-full" "The contexts of the pool are at their limit, and this one would be new"
-        "Go on in a context that is there, or have the operator delete contexts, set `node.context_retention` or raise `contexts.limit_bytes`.";
-    Busy Overloaded "busy" "The node does this for somebody else just now"
+        "Continue a context that exists, or ask the operator to delete contexts, set `node.context_retention` or \
+         raise `contexts.limit_bytes`.";
+    Busy Overloaded "busy" "The node runs this call for another client"
         "Try again after `Retry-After`.";
     Internal Internal "internal" "The node failed"
-        "Look into the log of the node; repeating the call will hardly help.";
+        "Read the log of the node; the same call will probably fail again.";
     OutcomeUnknown Internal "outcome-unknown" "Whether the call took effect is unknown"
-        "Look before repeating it; a submission with an idempotency key can be repeated safely.";
-    NotReady Unavailable "not-ready" "The node takes no traffic"
+        "Read the task or the list before you repeat it; a submission with an idempotency key can be repeated safely.";
+    NotReady Unavailable "not-ready" "The node accepts no traffic"
         "Send it to another node; `reasons` says why.";
     NoRoom Unavailable "overloaded" "The node has no room for another request"
         "Try again after `Retry-After`, or raise the limit named.";
     ShuttingDown Unavailable "shutting-down" "The node is shutting down"
         "Send the task to another node, or try again after `Retry-After`.";
-    StoreUnavailable Unavailable "store-unavailable" "The store does not take reads or writes just now"
+    StoreUnavailable Unavailable "store-unavailable" "The store cannot read or write at the moment"
         "Try again after `Retry-After`.";
 }
 

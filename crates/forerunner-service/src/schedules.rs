@@ -1,4 +1,4 @@
-//! See and steer schedules.
+//! Read and change schedules.
 
 use forerunner_core::{NewTask, Payload, ScheduleDefinition, ScheduleName, Task};
 use forerunner_runtime::{SchedulePatch, ScheduleStatus};
@@ -44,7 +44,7 @@ impl Service {
     /// As [`Service::create_schedule`] and [`Service::schedule`].
     pub async fn update_schedule(&self, name: &ScheduleName, patch: &SchedulePatch) -> Result<ScheduleStatus, Error> {
         if patch.is_empty() {
-            let detail = "nothing is to be changed; give a field of the schedule, such as `enabled`";
+            let detail = "nothing to change; send a field of the schedule, such as `enabled`";
             return Err(Error::new(ProblemKind::InvalidValue, detail));
         }
         let before = self.handle().schedule(name).await?.definition;

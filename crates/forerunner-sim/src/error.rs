@@ -89,13 +89,13 @@ pub enum Error {
         tasks: usize,
     },
     /// The file has a header and nothing below it, or not even that.
-    #[error("trace `{}` holds no tasks; write a line `arrival_s,service_s` and below it one line a task", path.display())]
+    #[error("trace `{}` has no tasks; write a line `arrival_s,service_s` and below it one line a task", path.display())]
     NoTasks {
         /// The file.
         path: PathBuf,
     },
     /// There is nothing to replay.
-    #[error("trace `{name}` holds no tasks between {from_s} s and {to_s} s; choose another slice")]
+    #[error("trace `{name}` has no tasks between {from_s} s and {to_s} s; choose another slice")]
     Empty {
         /// The trace.
         name: String,

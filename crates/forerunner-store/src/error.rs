@@ -16,7 +16,8 @@ pub enum StoreError {
     },
     /// The connection broke during a commit: what was asked for may have been done, or not.
     #[error(
-        "the {store} store broke off while it committed: {reason}; the outcome is not known, repeat what is safe to repeat"
+        "the {store} store failed during a commit: {reason}; the outcome is unknown, read the state before you repeat \
+         the call"
     )]
     OutcomeUnknown {
         /// Which store.
@@ -25,7 +26,7 @@ pub enum StoreError {
         reason: String,
     },
     /// There is no space left.
-    #[error("the {store} store is full: {reason}; free space, the store heals by itself")]
+    #[error("the {store} store is full: {reason}; free space, then the store recovers by itself")]
     Full {
         /// Which store.
         store: &'static str,
@@ -45,7 +46,7 @@ pub enum StoreError {
         known: i64,
     },
     /// Another node has the store open.
-    #[error("the store at {place} is in use by another process; stop it, or give this node a store of its own")]
+    #[error("the store at {place} is in use by another process; stop it, or use another store for this node")]
     InUse {
         /// Where the store is.
         place: String,
@@ -96,7 +97,8 @@ pub enum StoreError {
     },
     /// The database cannot store every text.
     #[error(
-        "the database `{database}` has the encoding {encoding}, which cannot hold every text; create one with ENCODING 'UTF8' and TEMPLATE template0"
+        "the database `{database}` has the encoding {encoding}, which cannot encode every text; create one with \
+         ENCODING 'UTF8' and TEMPLATE template0"
     )]
     Encoding {
         /// Its name.
@@ -147,7 +149,7 @@ pub enum Refusal {
         limit_bytes: u64,
     },
     /// The parent that the task names is not there.
-    #[error("there is no task {parent} to be the parent; name a task that has not been removed, or leave `parent` out")]
+    #[error("the parent {parent} does not exist; name a task that has not been removed, or leave `parent` out")]
     NoParent {
         /// The parent.
         parent: TaskId,
@@ -166,7 +168,7 @@ pub enum Refusal {
         limit: u32,
     },
     /// The store cannot store a value of the task.
-    #[error("the store cannot hold the task: {reason}; change what its input, labels, key or context say")]
+    #[error("the store cannot store the task: {reason}; change its input, labels, key or context")]
     Unstorable {
         /// The message of the engine.
         reason: String,
@@ -175,7 +177,7 @@ pub enum Refusal {
 
 /// A settle, or another call for a lease, came after the lease had ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the lease with epoch {} of task {task} is gone; stop working on it", epoch.0)]
+#[error("the lease with epoch {} of task {task} has ended; stop working on it", epoch.0)]
 pub struct LeaseLost {
     /// The task.
     pub task: TaskId,

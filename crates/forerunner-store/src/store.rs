@@ -282,10 +282,7 @@ pub struct DueTasks {
 
 /// The stored error of a task that is re-queued from a lost node: why it ends, or runs again.
 pub fn node_lost() -> TaskError {
-    TaskError::new(
-        forerunner_core::ErrorKind::NodeLost,
-        "the node that ran the task went away before the result was stored",
-    )
+    TaskError::new(forerunner_core::ErrorKind::NodeLost, "the node that ran the task ended before it stored the result")
 }
 
 /// Whether a task that crashed once more is to die of it.

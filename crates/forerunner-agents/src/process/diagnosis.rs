@@ -54,7 +54,8 @@ fn reason(errno: Errno, spec: &ProcessSpec, cwd: &Path, path: Option<&OsStr>) ->
                 .to_owned(),
         ),
         Errno::NOMEM => Some("the system has no memory for another process; lower the pool's `max`".to_owned()),
-        Errno::TOOBIG => Some("its arguments and its environment are larger than the system takes".to_owned()),
+        Errno::TOOBIG => Some("its arguments and its environment are larger than the system accepts; shorten `argv` \
+            or `env`".to_owned()),
         _ => program(errno, &spec.argv[0], cwd, path),
     }
 }

@@ -75,8 +75,9 @@ impl ProcessDriver {
             answer = self.load_and_run(attempt, Some(id), cx).await?;
         }
         let answer = answer.map_err(|error| task_error(&error, cx.is_cancelled()))?;
-        let result: TaskResult = serde_json::from_str(answer.get())
-            .map_err(|error| self.link.protocol_error(&format!("answered `task/run` with something else: {error}")))?;
+        let result: TaskResult = serde_json::from_str(answer.get()).map_err(|error| {
+            self.link.protocol_error(&format!("answered `task/run` with a result that is not valid: {error}"))
+        })?;
         // A child that answered assumes that its change is stored. Until it is, the state in the child is unknown.
         let output = context.as_ref().map_or(Ok(()), |id| {
             self.contexts.forget(id);

@@ -69,8 +69,9 @@ impl ProcessFactory {
             Err(error) => return Err(start_error(&link, &spec, error)),
         };
         // Name and version are for people. A name that was cut inside an emoji does not matter for the work.
-        let info: AgentInfo = mended(answer.get(), |text| serde_json::from_str(text))
-            .map_err(|error| link.protocol_error(&format!("answered `initialize` with something else: {error}")))?;
+        let info: AgentInfo = mended(answer.get(), |text| serde_json::from_str(text)).map_err(|error| {
+            link.protocol_error(&format!("answered `initialize` with a result that is not valid: {error}"))
+        })?;
         if !(OLDEST_PROTOCOL..=PROTOCOL_VERSION).contains(&info.protocol) {
             let what =
                 format!("speaks protocol {}, this node speaks {OLDEST_PROTOCOL} to {PROTOCOL_VERSION}", info.protocol);
@@ -110,7 +111,7 @@ fn pack(
         },
     };
     link.pack(window, dictionary)
-        .map_err(|error| AgentError::lost(format!("{} cannot be spoken with: {error}", link.name())))
+        .map_err(|error| AgentError::lost(format!("cannot communicate with {}: {error}", link.name())))
 }
 
 /// Returns the parameters of `initialize`.

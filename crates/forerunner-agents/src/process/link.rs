@@ -335,7 +335,7 @@ impl Link {
     async fn lost(&mut self) -> AgentError {
         let quote = self.stderr.quote_at_end(DRAIN_STDERR).await;
         let how = match (self.group.has_ended(), self.closing) {
-            (false, Some((_, what))) => format!("{what} but goes on"),
+            (false, Some((_, what))) => format!("{what} but still runs"),
             _ => self.group.exit_description(),
         };
         AgentError::lost(format!("{} {how}{quote}", self.name()))

@@ -43,7 +43,7 @@ fn send(start: Start) -> io::Result<()> {
         Some(starts) => starts,
         None => start_thread()?,
     };
-    let sent = starts.send(start).map_err(|_| io::Error::other("the thread that starts processes is gone"));
+    let sent = starts.send(start).map_err(|_| io::Error::other("the thread that starts processes has ended"));
     if sent.is_ok() {
         *spawner = Some(starts);
     }

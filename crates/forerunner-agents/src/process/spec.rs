@@ -143,19 +143,27 @@ impl ProcessSpec {
             return refuse("argv", "[]", "name a program and its arguments, such as [\"python3\", \"/srv/agent.py\"]");
         }
         if let Some(text) = self.argv.iter().find(|text| text.contains('\0')) {
-            return refuse("argv", text, "arguments cannot hold a zero byte");
+            return refuse("argv", text, "arguments cannot contain a zero byte");
         }
         if let Some(name) = self.env.keys().find(|name| !is_env_name(name)) {
-            return refuse("env", name, "names are not empty, hold no `=` and do not begin with FORERUNNER_");
+            return refuse("env", name, "use a name that is not empty, has no `=` and does not begin with FORERUNNER_");
         }
         if let Some(name) = self.env_file.keys().find(|name| !is_env_name(name)) {
-            return refuse("env_file", name, "names are not empty, hold no `=` and do not begin with FORERUNNER_");
+            return refuse(
+                "env_file",
+                name,
+                "use a name that is not empty, has no `=` and does not begin with FORERUNNER_",
+            );
         }
         if let Some((name, _)) = self.env.iter().find(|(_, value)| value.contains('\0')) {
-            return refuse("env", name, "values cannot hold a zero byte");
+            return refuse("env", name, "values cannot contain a zero byte");
         }
         if let Some(name) = self.env_pass.iter().find(|name| !is_env_name(name)) {
-            return refuse("env_pass", name, "names are not empty, hold no `=` and do not begin with FORERUNNER_");
+            return refuse(
+                "env_pass",
+                name,
+                "use a name that is not empty, has no `=` and does not begin with FORERUNNER_",
+            );
         }
         for (key, name) in [("user", &self.user), ("group", &self.group)] {
             if name.as_ref().is_some_and(|name| name.is_empty() || name.contains([':', '\0'])) {

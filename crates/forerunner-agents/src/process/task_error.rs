@@ -12,7 +12,7 @@ pub(super) fn task_error(error: &RpcError, was_cancelled: bool) -> AgentError {
     let message = || short(&error.message).into_owned();
     match error.code {
         code::CANCELLED if was_cancelled => AgentError::cancelled(),
-        code::CANCELLED => AgentError::retryable(format!("the agent stopped though nobody asked: {}", message())),
+        code::CANCELLED => AgentError::retryable(format!("the agent stopped without a request: {}", message())),
         code::INVALID_PARAMS => AgentError::invalid_input(message()),
         code::TOO_LARGE => AgentError::too_large(message()),
         code::PARSE | code::INVALID_REQUEST | code::METHOD_NOT_FOUND => AgentError::protocol(format!(

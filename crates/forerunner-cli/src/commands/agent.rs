@@ -39,5 +39,5 @@ pub fn run(args: &AgentArgs) -> anyhow::Result<()> {
     }
     let options =
         BuiltinAgentOptions { cold_start, service, speed, contexts, load_s_per_mb, ..BuiltinAgentOptions::default() };
-    serve_stdio(options).context("the node that started this agent is gone")
+    serve_stdio(options).context("the node that started this agent has ended")
 }

@@ -137,7 +137,7 @@ fn plan(config: &Config) -> String {
         })
         .collect();
     format!(
-        "It would listen on {} and keep tasks in {}, with these pools:\n{}",
+        "It would listen on {} and store tasks in {}, with these pools:\n{}",
         config.http.listen,
         secret::address(&config.store.url),
         pools.join("\n")

@@ -76,9 +76,12 @@ async fn decision(args: DecisionArgs, out: &Output) -> anyhow::Result<()> {
 fn in_the_way(pool: &Value) -> Option<String> {
     let [until, reason] = [fields::time(pool, "until"), fields::text(pool, "reason")];
     match fields::text(pool, "state").as_str() {
-        "circuit_open" => Some(format!("No agent is started until {until}, since agents failed too often: {reason}.")),
+        "circuit_open" => {
+            Some(format!("The pool starts no agent before {until}, because agents failed too often: {reason}."))
+        }
         "dependency_open" => Some(format!(
-            "No task starts but probes, the next one at {until}, since what the agents depend on fails: {reason}."
+            "The pool starts only probe tasks, the next one at {until}, because what the agents depend on fails: \
+             {reason}."
         )),
         _ => limited(pool),
     }
@@ -88,12 +91,12 @@ fn in_the_way(pool: &Value) -> Option<String> {
 fn limited(pool: &Value) -> Option<String> {
     let limit = fields::at(pool, "dependency.limit").and_then(Value::as_u64)?;
     let error = fields::text(pool, "dependency.error");
-    Some(format!("At most {limit} tasks run at once, since tasks failed alike: {error}."))
+    Some(format!("At most {limit} tasks run at once, because tasks failed with the same error: {error}."))
 }
 
 fn newest(answer: &Answer, pool: &str) -> anyhow::Result<Answer> {
     let first = answer.list("decisions").into_iter().next();
-    first.ok_or_else(|| anyhow::anyhow!("pool `{pool}` has decided nothing yet; ask again in a second"))
+    first.ok_or_else(|| anyhow::anyhow!("pool `{pool}` has no decision yet; ask again in a second"))
 }
 
 /// Writes a paragraph and the numbers behind it.
@@ -126,7 +129,7 @@ fn paragraph(decision: &Value, pool: &str) -> String {
     let [seq, before, desired] = ["seq", "before", "desired"].map(|name| fields::text(decision, name));
     let act = match (fields::number(decision, "before"), fields::number(decision, "desired")) {
         (Some(old), Some(new)) if new > old => format!("asked for {desired} agents instead of {before}"),
-        (Some(old), Some(new)) if new < old => format!("let the pool shrink from {before} to {desired} agents"),
+        (Some(old), Some(new)) if new < old => format!("reduced the pool from {before} to {desired} agents"),
         _ if desired == "1" => "kept 1 agent".to_owned(),
         _ => format!("kept {desired} agents"),
     };
@@ -162,7 +165,7 @@ fn announced(decision: &Value) -> String {
         return "no task is known to become due soon".to_owned();
     };
     format!(
-        "{} tasks become due in {}, {} within the cold start, which take {} agents",
+        "{} tasks become due in {}, {} within the cold start, which need {} agents",
         fields::text(known, "next_tasks"),
         fields::secs(known, "next_in_s"),
         fields::text(known, "within_horizon"),
@@ -181,16 +184,20 @@ mod tests {
         let open = json!({ "state": "circuit_open", "until": "2026-01-31T12:00:30Z", "reason": "no such file" });
         assert_eq!(
             in_the_way(&open).unwrap(),
-            "No agent is started until 2026-01-31 12:00:30, since agents failed too often: no such file."
+            "The pool starts no agent before 2026-01-31 12:00:30, because agents failed too often: no such file."
         );
         assert_eq!(in_the_way(&json!({ "state": "paused" })), None);
         let down = json!({ "state": "dependency_open", "until": "2026-01-31T12:00:30Z", "reason": "503" });
         assert_eq!(
             in_the_way(&down).unwrap(),
-            "No task starts but probes, the next one at 2026-01-31 12:00:30, since what the agents depend on fails: 503."
+            "The pool starts only probe tasks, the next one at 2026-01-31 12:00:30, because what the agents depend on \
+             fails: 503."
         );
         let half = json!({ "state": "running", "dependency": { "state": "half_open", "limit": 3, "error": "503" } });
-        assert_eq!(in_the_way(&half).unwrap(), "At most 3 tasks run at once, since tasks failed alike: 503.");
+        assert_eq!(
+            in_the_way(&half).unwrap(),
+            "At most 3 tasks run at once, because tasks failed with the same error: 503."
+        );
     }
 
     #[test]

@@ -12,7 +12,8 @@ pub fn warning(addresses: &[SocketAddr]) -> Option<String> {
     (!open.is_empty()).then(|| {
         format!(
             "the service listens on {} without authentication: whoever reaches it can read all tasks, submit tasks that \
-             agents run, and change pools; listen on 127.0.0.1, or let a firewall or an authenticating proxy stand in front",
+             agents run, and change pools; listen on 127.0.0.1, or put a firewall or an authenticating proxy in front \
+             of it",
             open.join(", ")
         )
     })

@@ -37,7 +37,7 @@ pub enum Command {
     /// See and steer tasks.
     #[command(subcommand)]
     Task(task::TaskCommand),
-    /// See and steer pools.
+    /// Read and change pools.
     #[command(subcommand)]
     Pool(pool::PoolCommand),
     /// Submit tasks by the clock: see and steer schedules.

@@ -121,7 +121,7 @@ async fn resize(args: ResizeArgs, out: &Output) -> anyhow::Result<()> {
         changes.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))).collect();
     if patch.is_empty() {
         let text = format!(
-            "nothing to change; say --min, --max or --mode, such as `forerunner pool resize {} --max 20`",
+            "nothing to change; add --min, --max or --mode, such as `forerunner pool resize {} --max 20`",
             args.pool
         );
         return Err(Usage(text).into());
@@ -206,7 +206,7 @@ fn render_unconfigured(pool: &Value) -> String {
     let tasks: f64 = ["queued", "scheduled", "running"].into_iter().filter_map(|name| fields::number(pool, name)).sum();
     let name = fields::text(pool, "name");
     format!(
-        "\n\n{name} is not in the configuration and has {} unfinished tasks: put it back, or run \
+        "\n\n{name} is not in the configuration and has {} unfinished tasks: add it again, or run \
          `forerunner task cancel --pool {name}`",
         count(tasks as u64)
     )
@@ -387,7 +387,10 @@ mod tests {
     fn pools_are_listed_as_a_table() {
         let left =
             json!({"pools": [coder()], "unconfigured": [{"name": "old", "queued": 2, "scheduled": 1, "running": 0}]});
-        assert!(render_list(&left).ends_with("old is not in the configuration and has 3 unfinished tasks: put it back, or run `forerunner task cancel --pool old`"));
+        assert!(render_list(&left).ends_with(
+            "old is not in the configuration and has 3 unfinished tasks: add it \
+             again, or run `forerunner task cancel --pool old`"
+        ));
         insta::assert_snapshot!(render_list(&json!({"pools": [coder()]})), @r"
         POOL   KIND     STATE    SIZE  WANTED  BUSY/WARM  DEPTH  RUNNING  ON TIME
         coder  process  running  2–40       9        6/8      0        6  99.63 %

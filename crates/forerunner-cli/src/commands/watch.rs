@@ -38,7 +38,7 @@ pub async fn run(client: &Client, path: &str, out: &Output) -> anyhow::Result<()
             return end.map_err(anyhow::Error::msg);
         }
         if reopened == REOPENINGS {
-            let reason = "the event stream broke off".to_owned();
+            let reason = "the event stream ended early".to_owned();
             return Err(NotReachable { server: client.server().to_owned(), reason }.into());
         }
         reopened += 1;

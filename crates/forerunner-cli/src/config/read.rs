@@ -121,7 +121,8 @@ fn write_out_env(agent: &mut Value) {
 
 fn missing_agent(name: &str) -> String {
     format!(
-        "pool `{name}` does not say what its agents are; write agent = {{ kind = \"process\", argv = [\"program\", \"argument\"] }} under [pools.{name}]"
+        "pool `{name}` has no `agent`; write agent = {{ kind = \"process\", argv = [\"program\", \"argument\"] }} \
+         under [pools.{name}]"
     )
 }
 

@@ -82,7 +82,7 @@ fn faults_name_their_place_the_key_and_what_would_do() {
     f.toml:3: `pools.coder.policy`: there is no policy `clairvoyant`; known are predictive, utilisation, knative, hpa, keda, ray-serve, sqrt-staffing, keep-alive, holt, fixed
     f.toml:3: `pools.coder.policy`: fixed:99 is not valid; use a size from min = 1 to max = 16
     f.toml:3: `pools.coder.policy.colour`: there is no key `colour`; the keys here are kind, window_s
-    f.toml:2: `pools.coder.agent`: pool `coder` does not say what its agents are; write agent = { kind = "process", argv = ["program", "argument"] } under [pools.coder]
+    f.toml:2: `pools.coder.agent`: pool `coder` has no `agent`; write agent = { kind = "process", argv = ["program", "argument"] } under [pools.coder]
     f.toml:2: `pools.coder.agent.kind`: unknown variant `robot`, expected …
     f.toml:3: `pools.coder.agent.kind`: unknown variant `docker`, expected …
     FORERUNNER__POOLS__CODER__AGENT__KIND: `pools.coder.agent.kind`: unknown variant `docker`, expected …
@@ -102,7 +102,7 @@ fn the_documented_file_changes_nothing() {
 #[test]
 fn a_table_without_keys_is_not_overlooked() {
     assert!(fault("[pool.coder]\n", &[]).contains("did you mean `pools`?"), "{}", fault("[pool.coder]\n", &[]));
-    assert!(fault("[pools.coder]\n", &[]).contains("pool `coder` does not say what its agents are"));
+    assert!(fault("[pools.coder]\n", &[]).contains("pool `coder` has no `agent`"));
     loaded(&format!("[http]\n[log]\n{POOL}"), &[], ConfigArgs::default()).expect("sections may be empty");
     loaded("[pools.coder]\n", &[("FORERUNNER__POOLS__CODER__AGENT__KIND", "simulated")], ConfigArgs::default())
         .expect("the agent may come from elsewhere");

@@ -10,11 +10,11 @@ pub fn in_words(reason: &str) -> &'static str {
         "surge" => "arrivals exceed the forecast",
         "announced" => "tasks are known to become due",
         "outage" => "what the agents depend on fails, or has just failed, so the pool keeps its size",
-        "backlog" => "tasks wait that the agents present and starting cannot take in time",
+        "backlog" => "more tasks wait than the present and starting agents can run in time",
         "utilisation" => "a threshold of utilisation was crossed",
         "fixed" => "the size was set by hand or by configuration",
-        "bounded" => "a lower or upper bound is in the way",
-        "learning" => "there is too little history yet, so a safe size is kept",
+        "bounded" => "a lower or upper bound limits the size",
+        "learning" => "there is too little history yet to shrink the pool",
         _ => "of the reason below",
     }
 }

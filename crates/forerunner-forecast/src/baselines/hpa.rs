@@ -134,7 +134,7 @@ impl Policy for Hpa {
         self.ready.push(seen.t, f64::from(busy + seen.ready));
         let due = self.rhythm.due(seen.t);
         if let Some(last) = self.last.filter(|_| !due) {
-            let detail = format!("{last} wanted until the next look");
+            let detail = format!("{last} wanted until the next evaluation");
             return decision("hpa", &self.limits, seen, f64::from(last), last, ReasonCode::Utilisation, detail);
         }
         let ready = f64::from(busy + seen.ready);

@@ -110,7 +110,7 @@ impl Policy for Keda {
     fn decide(&mut self, seen: &Observation) -> Decision {
         let due = self.sync.due(seen.t);
         if let Some(last) = self.last.filter(|_| !due) {
-            let detail = format!("{last} wanted until the next look");
+            let detail = format!("{last} wanted until the next evaluation");
             return decision("keda", &self.limits, seen, f64::from(last), last, ReasonCode::Utilisation, detail);
         }
         if self.polling.due(seen.t) {

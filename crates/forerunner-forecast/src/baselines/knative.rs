@@ -145,7 +145,7 @@ impl Policy for Knative {
     fn decide(&mut self, seen: &Observation) -> Decision {
         let due = self.rhythm.due(seen.t);
         if let Some(last) = self.last.filter(|_| !due) {
-            let detail = format!("{last} wanted until the next look");
+            let detail = format!("{last} wanted until the next evaluation");
             return decision("knative", &self.limits, seen, f64::from(last), last, ReasonCode::Utilisation, detail);
         }
         let tasks = f64::from(seen.queue_depth) + f64::from(seen.in_flight);

@@ -123,7 +123,7 @@ impl Policy for RayServe {
     fn decide(&mut self, seen: &Observation) -> Decision {
         let current = self.current.unwrap_or_else(|| seen.size());
         if !self.rhythm.due(seen.t) {
-            let detail = format!("{current} wanted until the next look");
+            let detail = format!("{current} wanted until the next evaluation");
             let cause = ReasonCode::Utilisation;
             return decision("ray-serve", &self.limits, seen, f64::from(current), current, cause, detail);
         }

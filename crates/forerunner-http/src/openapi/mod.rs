@@ -68,11 +68,11 @@ fn method(call: &Call) -> HttpMethod {
 }
 
 const SECTIONS: [(&str, &str); 5] = [
-    ("tasks", "Submit, see and steer tasks."),
-    ("schedules", "See and steer schedules."),
-    ("pools", "See and steer pools."),
-    ("contexts", "See and remove contexts."),
-    ("node", "What monitors and people ask about the node itself."),
+    ("tasks", "Submit, read and change tasks."),
+    ("schedules", "Read and change schedules."),
+    ("pools", "Read and change pools."),
+    ("contexts", "Read and delete contexts."),
+    ("node", "Health, metrics and documents of the node itself."),
 ];
 
 fn tags() -> Vec<Tag> {

@@ -31,12 +31,12 @@ pub(crate) fn of_pool(op: Op) -> Op {
 }
 
 pub(crate) fn paged(op: Op) -> Op {
-    let about = format!("Entries of a page; {PAGE} unless said.");
+    let about = format!("Entries of a page; {PAGE} by default.");
     op.query("limit", whole(1, Some(MAX_PAGE as u64)), &about).refuses(&[INVALID_QUERY])
 }
 
 pub(crate) fn with_cursor(op: Op) -> Op {
-    paged(op.query("cursor", text(), "The page behind another: `next` of that one, unchanged, with the same filters."))
+    paged(op.query("cursor", text(), "The next page: `next` of the page before, unchanged, with the same filters."))
 }
 
 /// `Prefer: wait=N`.

@@ -15,7 +15,7 @@ use crate::{
     views::ContextsView,
 };
 
-/// See and remove contexts.
+/// Read and delete contexts.
 pub(super) const CALLS: &[Call] = &[
     Call {
         method: "GET",
@@ -44,7 +44,10 @@ pub(super) const CALLS: &[Call] = &[
         summary: "remove a context",
         handler: || web::to(contexts::delete),
         operation: Some(|| {
-            let op = Op::new("deleteContext", "For good. Refused while a task of it has not ended.");
+            let op = Op::new(
+                "deleteContext",
+                "The context is deleted permanently. The call is refused while a task of the context has not ended.",
+            );
             let op = of_context(op.answers_nothing(204, "It is gone."));
             op.refuses(&[INVALID_QUERY, INVALID_VALUE, NO_POOL, NO_CONTEXT, CONTEXT_IN_USE]).refuses(STORE)
         }),
@@ -55,6 +58,6 @@ fn of_context(op: Op) -> Op {
     op.path("context", of::<ContextId>(), "The context; write `/` in it as `%2F`.").query(
         "pool",
         of::<PoolName>(),
-        "The pool it belongs to; the first that knows the id unless said.",
+        "Its pool; by default the first pool that has a context of this id.",
     )
 }

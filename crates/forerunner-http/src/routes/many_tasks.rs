@@ -26,14 +26,14 @@ pub(super) const CALLS: &[Call] = &[
         summary: "list tasks, newest first",
         handler: || web::to(tasks::list),
         operation: Some(|| {
-            let op = Op::new("listTasks", "All filters are to be met. Entries leave out `input` and `output`.")
+            let op = Op::new("listTasks", "A task must meet all filters. Entries leave out `input` and `output`.")
                 .query("pool", of::<PoolName>(), "Of this pool.")
-                .query("state", text(), "In one of these states, apart by commas; may come several times.")
+                .query("state", text(), "In one of these states, separated by commas; may occur several times.")
                 .query("context", of::<ContextId>(), "Of this context.")
                 .query(
                     "label",
                     text(),
-                    "With this label, as `key:value`; may come several times, and all are to be there.",
+                    "With this label, as `key:value`; may occur several times; a task must have all of them.",
                 );
             let op = TIMES
                 .iter()
@@ -56,7 +56,7 @@ pub(super) const CALLS: &[Call] = &[
     Call {
         method: "POST",
         path: "/v1/tasks:retry",
-        summary: "send ended tasks that meet conditions back to their queues",
+        summary: "retry ended tasks that meet conditions",
         handler: || web::to(bulk::retry),
         operation: Some(|| {
             let about = "Tasks get fresh attempts, the oldest first, so that tasks of a context keep their order. Without `states`, \
@@ -70,14 +70,15 @@ pub(super) const CALLS: &[Call] = &[
         summary: "remove ended tasks that meet conditions",
         handler: || web::to(bulk::delete),
         operation: Some(|| {
-            let about = "Tasks go for good, with input, output, labels, key, events and attempts. Those that have not ended are refused. ";
+            let about = "Tasks are deleted permanently, with input, output, labels, key, events and attempts. Those \
+                that have not ended are refused. ";
             on_many::<BulkBody>("deleteTasks", about)
         }),
     },
     Call {
         method: "POST",
         path: "/v1/tasks:move",
-        summary: "give tasks that wait and meet conditions to another pool",
+        summary: "move waiting tasks that meet conditions to another pool",
         handler: || web::to(bulk::move_to_pool),
         operation: Some(|| {
             let about = "Tasks that wait go to the pool `to`, the oldest first, as many as it has room for. Each keeps its id, priority, \
@@ -99,7 +100,7 @@ const TIMES: [(&str, &str); 6] = [
 ];
 
 fn on_many<Body: ToSchema>(id: &'static str, about: &str) -> Op {
-    let rest = "One call changes 10,000 tasks at most and goes on for about 5 s; `next` says where to go on. It works in \
+    let rest = "One call changes 10,000 tasks at most and runs for about 5 s; `next` is the position to continue from. It works in \
                 batches of 500, each in one transaction. A call can be repeated: what is done is not done again.";
     let op = Op::new(id, format!("{about}{rest}").leak())
         .takes::<Body>("Which tasks. A body without a condition is refused unless it has `\"all\": true`.")

@@ -84,7 +84,7 @@ fn allowed(calls: &[Call]) -> String {
 }
 
 fn wrong_method(request: &HttpRequest, allowed: &str) -> Problem {
-    let detail = format!("{} does not take {}; use {allowed}", request.path(), request.method());
+    let detail = format!("{} does not support {}; use {allowed}", request.path(), request.method());
     Problem::new(problems::METHOD_NOT_ALLOWED, detail).header(header::ALLOW, allowed)
 }
 

@@ -47,10 +47,10 @@ pub(super) const CALLS: &[Call] = &[
     Call {
         method: "GET",
         path: "/readyz",
-        summary: "whether the node takes traffic",
+        summary: "whether the node accepts traffic",
         handler: || web::to(health::ready),
         operation: Some(|| {
-            Op::new("getReadiness", "").answers::<ReadyView>(200, "It takes traffic.").refuses(&[NOT_READY])
+            Op::new("getReadiness", "").answers::<ReadyView>(200, "It accepts traffic.").refuses(&[NOT_READY])
         }),
     },
     Call {

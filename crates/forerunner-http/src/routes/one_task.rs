@@ -62,7 +62,8 @@ pub(super) const CALLS: &[Call] = &[
         summary: "remove a task that has ended",
         handler: || web::to(tasks::delete),
         operation: Some(|| {
-            let about = "For good, with input, output, labels, key, events and attempts. Refused for a task that has not ended.";
+            let about = "Permanently, with input, output, labels, key, events and attempts. Refused for a task that \
+                has not ended.";
             let op = Op::new("deleteTask", about).answers_nothing(204, "It is gone.");
             of_task(op).refuses(TASK).refuses(&[CROSS_SITE, WRONG_STATE]).refuses(STORE)
         }),
@@ -82,7 +83,7 @@ pub(super) const CALLS: &[Call] = &[
     Call {
         method: "POST",
         path: "/v1/tasks/{id}:retry",
-        summary: "send an ended task back to its queue",
+        summary: "retry an ended task",
         handler: || web::to(tasks::retry),
         operation: Some(|| {
             let op = Op::new(
@@ -99,8 +100,8 @@ pub(super) const CALLS: &[Call] = &[
         summary: "how the attempts of a task went",
         handler: || web::to(tasks::attempts),
         operation: Some(|| {
-            let about = "Attempts that did not succeed are kept with the task, the newest 10 of them; the one that runs or succeeded is \
-                         told by the task itself.";
+            let about = "The task has its newest 10 attempts that did not succeed. Its own fields describe the \
+                attempt that runs or succeeded.";
             let op = Op::new("listAttempts", about).answers::<AttemptsView>(200, "The attempts, oldest first.");
             of_task(op).refuses(TASK).refuses(STORE)
         }),
@@ -121,7 +122,8 @@ pub(super) const CALLS: &[Call] = &[
         summary: "follow a task (server-sent events)",
         handler: || web::to(events::follow),
         operation: Some(|| {
-            let about = "Server-sent events: what was kept of the task, then what happens, until it has ended. The `data` of each is \
+            let about = "Server-sent events: the stored events of the task, then new ones, until it has ended. The \
+                `data` of each is \
                          one line of JSON, a `TaskEvent`; its `id` is the event's `seq`. A silent stream sends the comment \
                          `: heartbeat` every 15 s.";
             let op = Op::new("followTask", about)
@@ -132,10 +134,7 @@ pub(super) const CALLS: &[Call] = &[
                 )
                 .answers_text("text/event-stream", "The events.")
                 .with(200, "Cache-Control", one_of(["no-store"]), "Never kept.")
-                .answers_nothing(
-                    204,
-                    "The task has ended, and nothing is kept after that event: do not connect again.",
-                );
+                .answers_nothing(204, "The task has ended, and no event follows that one: do not connect again.");
             of_task(op).mentions::<TaskEvent>().refuses(TASK).refuses(&[INVALID_HEADER]).refuses(STORE)
         }),
     },

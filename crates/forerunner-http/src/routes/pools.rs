@@ -20,7 +20,7 @@ use crate::{
     what_if,
 };
 
-/// See and steer pools.
+/// Read and change pools.
 pub(super) const CALLS: &[Call] = &[
     Call {
         method: "GET",
@@ -44,7 +44,8 @@ pub(super) const CALLS: &[Call] = &[
         summary: "change a pool",
         handler: || web::to(pools::configure),
         operation: Some(|| {
-            let about = "Holds until the node restarts; on PostgreSQL on every node, and for good.";
+            let about = "The change lasts until the node restarts. On PostgreSQL it applies to every node and \
+                outlasts restarts.";
             let op = Op::new("changePool", about)
                 .takes::<PoolPatch>("What to change; the rest is left as it is.")
                 .answers::<PoolStatus>(200, "The pool.");
@@ -54,18 +55,18 @@ pub(super) const CALLS: &[Call] = &[
     Call {
         method: "POST",
         path: "/v1/pools/{pool}:pause",
-        summary: "stop giving out tasks",
+        summary: "pause a pool",
         handler: || web::to(pools::pause),
         operation: Some(|| {
             let about =
-                "Tasks are accepted and wait, running ones go on, agents stay warm. Holds also after a restart.";
+                "Tasks are accepted and wait. Running tasks continue, agents stay warm. The pause outlasts a restart.";
             steer(Op::new("pausePool", about))
         }),
     },
     Call {
         method: "POST",
         path: "/v1/pools/{pool}:resume",
-        summary: "give out tasks again",
+        summary: "resume a pool",
         handler: || web::to(pools::resume),
         operation: Some(|| steer(Op::new("resumePool", ""))),
     },
@@ -92,7 +93,7 @@ pub(super) const CALLS: &[Call] = &[
         summary: "show how the last minutes of a pool went",
         handler: || web::to(pools::history),
         operation: Some(|| {
-            let about = format!("Minutes up to now; {MINUTES} unless said.");
+            let about = format!("Minutes up to now; {MINUTES} by default.");
             let op = Op::new("getHistory", "Slot by slot, as far as this node knows, with what was expected of each.")
                 .query("minutes", whole(1, Some(MAX_MINUTES.into())), &about)
                 .answers::<PoolHistory>(200, "The last minutes.");
@@ -105,7 +106,8 @@ pub(super) const CALLS: &[Call] = &[
         summary: "list scaling decisions, newest first",
         handler: || web::to(pools::decisions),
         operation: Some(|| {
-            let op = Op::new("listDecisions", "What was decided, from what, and why. Only recent ones are kept.");
+            let op =
+                Op::new("listDecisions", "What was decided, from what, and why. The node stores only recent ones.");
             of_pool(paged(op).answers::<DecisionsView>(200, "Decisions, newest first."))
         }),
     },
@@ -137,11 +139,10 @@ pub(super) const CALLS: &[Call] = &[
         handler: || web::to(what_if::show),
         operation: Some(|| {
             let share = format!(
-                "Shares of tasks that are to start on time, each between 0 and 1 and {MOST_SHARES} at most, apart by \
-                 commas; `0.95,0.99,0.999` unless said."
+                "Shares of tasks that are to start on time, each between 0 and 1, {MOST_SHARES} at most, separated by \
+                 commas; `0.95,0.99,0.999` by default."
             );
-            let about = "Replays the pool's own last day in virtual time, once for each share; takes seconds. One such call is \
-                         answered at a time.";
+            let about = "Replays the pool's own last day in virtual time, once for each share, which lasts seconds. The node answers one such call at a time.";
             let op = Op::new("getWhatIf", about)
                 .query("share", text(), &share)
                 .answers::<WhatIf>(200, "A price for each share.");

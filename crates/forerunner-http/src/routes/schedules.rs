@@ -18,7 +18,7 @@ use crate::{
     views::{SchedulesView, TaskView},
 };
 
-/// See and steer schedules.
+/// Read and change schedules.
 pub(super) const CALLS: &[Call] = &[
     Call {
         method: "GET",

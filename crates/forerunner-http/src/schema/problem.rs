@@ -62,7 +62,7 @@ impl PartialSchema for ProblemSchema {
             problem = problem.property(name, member(Type::Integer, about));
         }
         let reasons = ArrayBuilder::new().items(Object::with_type(Type::String));
-        problem.property("reasons", reasons.description(Some("Why the node takes no traffic."))).into()
+        problem.property("reasons", reasons.description(Some("Why the node accepts no traffic."))).into()
     }
 }
 

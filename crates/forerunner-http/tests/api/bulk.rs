@@ -92,7 +92,7 @@ async fn what_says_nothing_about_which_tasks_is_refused() {
     for verb in ["cancel", "retry", "delete"] {
         let answer = bulk(&rig, verb, json!({})).await;
         assert_eq!(answer.status, 400);
-        assert!(answer.text().contains(&format!("which tasks to {verb}")), "{}", answer.text());
+        assert!(answer.text().contains(&format!("the tasks to {verb}")), "{}", answer.text());
     }
     assert_eq!(bulk(&rig, "cancel", json!({ "pol": "coder" })).await.json()["nearest"], "pool");
     assert_eq!(rig.post("/v1/tasks:cancel").await.status, 415, "a page of another site cannot declare JSON");
@@ -136,7 +136,7 @@ async fn a_delayed_task_runs_now_and_a_waiting_one_is_put_off() {
     assert_eq!((&put_off["state"], &put_off["priority"]), (&json!("scheduled"), &json!(0)));
     assert_eq!(rig.get("/v1/tasks?due_after=2099-01-01T00:00:00Z").await.json()["tasks"][0]["id"], json!(waiting));
     for (body, word) in [
-        (json!({}), "nothing is to be changed"),
+        (json!({}), "nothing to change"),
         (json!({ "priority": 10 }), "priority"),
         (json!({ "run_at": "soon" }), "soon"),
         (json!({ "prio": 1 }), "priority"),

@@ -56,7 +56,8 @@ fn train(corpora: &[PathBuf]) -> anyhow::Result<(Dictionary, usize)> {
     let read: Vec<Corpus> = corpora.iter().map(|path| Corpus::read(path)).collect::<Result<_, _>>()?;
     let sessions: Vec<_> = read.iter().flat_map(|corpus| &corpus.sessions).collect();
     let codec = learn(&sessions, Edit::Append)?;
-    let too_little =
-        || Usage("there is too little to learn from, or a dictionary would win nothing; give more sessions".to_owned());
+    let too_little = || {
+        Usage("there is too little to learn from, or a dictionary would save nothing; give more sessions".to_owned())
+    };
     Ok((codec.dictionary().cloned().ok_or_else(too_little)?, sessions.len()))
 }

@@ -49,7 +49,7 @@ impl Finished {
     /// # Errors
     /// When it is none.
     pub fn read(task: &Value) -> anyhow::Result<Seen> {
-        let task = Listed::deserialize(task).context("the service lists tasks in a form that is not known")?;
+        let task = Listed::deserialize(task).context("the service lists tasks in an unknown form")?;
         if ["scheduled", "queued", "running"].contains(&task.state.as_str()) {
             return Ok(Seen::Open);
         }

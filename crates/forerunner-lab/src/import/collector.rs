@@ -198,7 +198,7 @@ impl Collector {
     pub fn finish(mut self) -> Result<(Vec<TraceTask>, Vec<String>), String> {
         if self.rows == 0 {
             return Err(format!(
-                "trace `{}` holds no tasks; write a line `arrival_s,service_s` and below it one line a task",
+                "trace `{}` has no tasks; write a line `arrival_s,service_s` and below it one line a task",
                 self.place
             ));
         }

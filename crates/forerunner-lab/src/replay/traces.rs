@@ -65,7 +65,7 @@ fn files(paths: &[PathBuf]) -> anyhow::Result<Vec<PathBuf>> {
         if path.is_dir() {
             let found = inside(path)?;
             if found.is_empty() {
-                bail!(Usage(format!("directory `{}` holds no trace; expected are *.csv and *.csv.gz", path.display())));
+                bail!(Usage(format!("directory `{}` has no trace; expected are *.csv and *.csv.gz", path.display())));
             }
             files.extend(found);
         } else {

@@ -263,7 +263,7 @@ impl ClusterActor {
                 // The leader divides the agents of the lost node among the remaining nodes.
                 cluster.heartbeat(ctx);
             }
-            Err(error) => tracing::warn!(%error, "cannot look for tasks of lost nodes"),
+            Err(error) => tracing::warn!(%error, "cannot find tasks of lost nodes"),
         }));
     }
 

@@ -120,13 +120,14 @@ impl Service {
 }
 
 fn busy() -> Error {
-    let detail = "the node replays a history for somebody else; it does one at a time";
+    let detail = "the node runs another what-if replay, and runs one at a time; try again later";
     Error::new(ProblemKind::Busy, detail).retry_after(RETRY)
 }
 
 fn too_long() -> Error {
     let longest = format_duration(LONGEST_REPLAY);
-    let detail = format!("the replay took more than {longest}; ask for fewer shares, or when the node has less to do");
+    let detail =
+        format!("the replay took more than {longest}; ask for fewer shares, or try again when the node is less busy");
     Error::new(ProblemKind::Busy, detail).retry_after(RETRY)
 }
 

@@ -165,7 +165,7 @@ impl Form {
 
 const BLOCKS: &str = "the number of blocks, from 0 to 4294967296";
 const SHARED: &str = "a number of blocks that is at most `blocks`";
-const IDS: &str = "whole numbers of at least 0, apart by spaces";
+const IDS: &str = "whole numbers of at least 0, separated by spaces";
 
 /// The state of contexts that are chains of ids.
 #[derive(Default)]

@@ -49,12 +49,12 @@ impl Slots {
 
     /// Returns the entry of a slot that an index points to.
     pub fn at(&self, slot: u32) -> &Entry {
-        self.get(slot).expect("an index points only to kept tasks")
+        self.get(slot).expect("an index points only to stored tasks")
     }
 
     /// Returns the entry of a slot that an index points to.
     pub fn at_mut(&mut self, slot: u32) -> &mut Entry {
-        self.get_mut(slot).expect("an index points only to kept tasks")
+        self.get_mut(slot).expect("an index points only to stored tasks")
     }
 
     pub fn insert(&mut self, entry: Entry) -> u32 {

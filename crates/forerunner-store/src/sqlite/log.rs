@@ -115,7 +115,7 @@ impl Log {
             tracing::warn!(
                 path = %self.path.display(),
                 size_bytes = size,
-                "store: the write-ahead log grows because another program holds a read transaction; end that transaction"
+                "store: the write-ahead log grows because another program has an open read transaction; end that transaction"
             );
         }
     }

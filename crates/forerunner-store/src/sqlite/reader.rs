@@ -51,7 +51,7 @@ impl Readers {
     pub fn ask(&self, query: Query) {
         let (query, why) = match self.queries.try_send(query) {
             Ok(()) => return,
-            Err(TrySendError::Full(query)) => (query, format!("{MAX_WAITING} questions wait for an answer")),
+            Err(TrySendError::Full(query)) => (query, format!("{MAX_WAITING} reads wait for an answer")),
             Err(TrySendError::Disconnected(query)) => (query, "its readers have stopped".to_owned()),
         };
         drop(query(Err(unavailable(why))));

@@ -156,8 +156,8 @@ impl Companion {
             return Ok(found.map_or(0, |found| found.len()));
         }
         Err(format!(
-            "{} was removed or replaced while the node ran; stop the node, which then writes what it holds into the database, \
-             and start it again",
+            "{} was removed or replaced while the node ran; stop the node, which then writes its data into the \
+             database, and start it again",
             self.path.display()
         ))
     }
@@ -173,7 +173,7 @@ pub(super) fn misplaced(file: &StoreFile) -> Result<Metadata, String> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             Err(format!("{path} was removed or renamed while the node ran; {remedy}"))
         }
-        Err(error) => Err(format!("{path} cannot be looked at: {error}")),
+        Err(error) => Err(format!("cannot check {path}: {error}")),
     }
 }
 

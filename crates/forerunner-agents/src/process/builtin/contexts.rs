@@ -73,7 +73,9 @@ impl Contexts {
         let before = match (load.base, self.0.remove(&id)) {
             (None, _) => Vec::new(),
             (Some(base), Some(context)) if context.version == base => context.items,
-            (Some(base), _) => return Err((code::NOT_RESIDENT, format!("context `{id}` is not held at {base}"))),
+            (Some(base), _) => {
+                return Err((code::NOT_RESIDENT, format!("context `{id}` is not resident in version {base}")));
+            }
         };
         let items = match load.edit {
             None => [before, load.items.unwrap_or_default()].concat(),
@@ -90,7 +92,7 @@ impl Contexts {
     /// Adopts the version that the node names, and checks that the context is resident.
     pub fn begin(&mut self, stated: &ContextRef) -> Result<(), RpcFailure> {
         let refuse = |why: &str| Err((code::NOT_RESIDENT, format!("context `{}` {why}", stated.id)));
-        let Some(context) = self.0.get_mut(&stated.id) else { return refuse("is not held") };
+        let Some(context) = self.0.get_mut(&stated.id) else { return refuse("is not resident") };
         if stated.items.is_some_and(|items| items != context.items.len() as u64) {
             return refuse("has another number of items");
         }

@@ -266,7 +266,7 @@ serve(lambda request: answer(request, {{"output": 1, "context": json.loads('{cha
 "#
         ));
         let error = run_and_fail(&mut rig.start().await, "1").await;
-        assert_replaced(&error, ErrorKind::AgentProtocol, "answered `task/run` with something else");
+        assert_replaced(&error, ErrorKind::AgentProtocol, "answered `task/run` with a result that is not valid");
     }
 }
 

@@ -24,7 +24,7 @@ async fn what_is_no_message_is_named() {
         ("print(json.dumps({'id': 2, 'result': 1}), flush=True)", "without \"jsonrpc\": \"2.0\""),
         ("send({'id': 5, 'method': 'fs/read', 'params': {}})", "sent the request `fs/read`, but agents only answer"),
         ("send({'id': None, 'error': {'code': -32700, 'message': 'what?'}})", "could not read a request: what?"),
-        ("answer(request, 5)", "answered `task/run` with something else"),
+        ("answer(request, 5)", "answered `task/run` with a result that is not valid"),
         ("answer(request, {'output': 1, 'contxt': None})", "unknown field `contxt`"),
         ("refuse(request, -32601, 'what is task/run?')", "does not understand the node: what is task/run?"),
     ] {
@@ -131,8 +131,8 @@ async fn an_agent_that_does_not_read_is_given_up() {
 #[tokio::test(flavor = "current_thread")]
 async fn an_agent_that_closes_a_pipe_is_given_up() {
     for (lines, says) in [
-        ("os.close(0)\nnotify('closed')\ntime.sleep(1000)", "closed its standard input but goes on"),
-        ("receive()\nos.close(1)\ntime.sleep(1000)", "closed its standard output but goes on"),
+        ("os.close(0)\nnotify('closed')\ntime.sleep(1000)", "closed its standard input but still runs"),
+        ("receive()\nos.close(1)\ntime.sleep(1000)", "closed its standard output but still runs"),
     ] {
         let mut driver = Rig::python(&format!("hello()\n{lines}")).start().await;
         // In the first case it is closed before the task arrives.
@@ -176,10 +176,14 @@ async fn a_start_that_fails_says_why() {
             AgentProtocol,
             "speaks protocol 3, this node speaks 1 to 2",
         ),
-        ("answer(receive(), {})", AgentProtocol, "answered `initialize` with something else: missing field `protocol`"),
+        (
+            "answer(receive(), {})",
+            AgentProtocol,
+            "answered `initialize` with a result that is not valid: missing field `protocol`",
+        ),
         ("print('Welcome!', flush=True)", AgentProtocol, "is no message"),
         ("raise SystemExit('no such model')", AgentLost, "exit status: 1; its standard error ends with: no such model"),
-        ("os.close(1); time.sleep(1000)", AgentLost, "closed its standard output but goes on"),
+        ("os.close(1); time.sleep(1000)", AgentLost, "closed its standard output but still runs"),
     ] {
         let rig = Rig::python(lines).with(|spec| spec.start_timeout = Duration::from_secs(2));
         start_error(&rig, kind, says).await;

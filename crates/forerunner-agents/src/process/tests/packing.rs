@@ -222,7 +222,10 @@ async fn only_what_is_offered_can_be_chosen() {
     let choose = |compression: &str| answer(&format!("'compression': '{compression}'"));
     let error = |rig: Rig| async move { rig.launch().await.err().expect("it is not started").to_string() };
     let other = error(choose("brotli")).await;
-    assert!(other.contains("answered `initialize` with something else: unknown variant `brotli`"), "{other}");
+    assert!(
+        other.contains("answered `initialize` with a result that is not valid: unknown variant `brotli`"),
+        "{other}"
+    );
     let not_offered = error(choose("zstd").with(|spec| spec.compression_window_bytes = 0)).await;
     assert!(not_offered.contains("wants compression `zstd`, which was not offered"), "{not_offered}");
     let learnt = || Some(learnt());

@@ -30,7 +30,7 @@ pub async fn list(id: &str, server: &ServerArgs, out: &Output) -> anyhow::Result
 fn render_list(attempts: &Value) -> String {
     let rows: Vec<[String; 6]> = fields::list(attempts, "attempts").iter().map(row).collect();
     if rows.is_empty() {
-        return "no attempt began, or none is kept".to_owned();
+        return "no attempt began, or none is stored".to_owned();
     }
     render(&table(["attempt", "outcome", "started (UTC)", "ended (UTC)", "agent", "error"], rows))
 }

@@ -68,7 +68,8 @@ pub async fn run(
 ) -> anyhow::Result<()> {
     let mut body = args.filter.body()?;
     if body.is_empty() && !args.all {
-        let text = format!("nothing says which tasks to {action}; name one by its id, give conditions, or add --all");
+        let text =
+            format!("no condition selects the tasks to {action}; name one by its id, add conditions, or add --all");
         return Err(Usage(text).into());
     }
     body.insert("all".to_owned(), json!(args.all));
@@ -77,7 +78,7 @@ pub async fn run(
     let mut body = Value::Object(body);
     let client = Client::new(&args.server.server)?;
     let path = format!("/v1/tasks:{action}");
-    let bar = progress::counter(if args.dry_run { "looked at" } else { "tasks" });
+    let bar = progress::counter(if args.dry_run { "checked" } else { "tasks" });
     let mut total = Total::new(args.dry_run);
     loop {
         let call = Call::post(path.as_str()).body(&body);
@@ -144,11 +145,11 @@ impl Total {
     fn render(&self, action: &str) -> String {
         let done = match (action, self.dry_run) {
             ("cancel", false) => "cancelled",
-            ("retry", false) => "sent back",
+            ("retry", false) => "retried",
             ("delete", false) => "deleted",
             ("move", false) => "moved",
             ("cancel", true) => "would be cancelled",
-            ("retry", true) => "would be sent back",
+            ("retry", true) => "would be retried",
             ("move", true) => "would be moved",
             _ => "would be deleted",
         };

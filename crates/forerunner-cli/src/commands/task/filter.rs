@@ -14,7 +14,7 @@ pub struct FilterArgs {
     /// Of this pool.
     #[arg(long)]
     pub pool: Option<String>,
-    /// In this state; several apart by commas.
+    /// In this state; separate several by commas.
     #[arg(long, value_delimiter = ',', value_parser = PossibleValuesParser::new(TaskState::ALL.map(TaskState::as_str)))]
     pub state: Vec<String>,
     /// Of this context.

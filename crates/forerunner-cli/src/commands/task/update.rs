@@ -34,7 +34,7 @@ impl UpdateArgs {
             body.insert("run_at".to_owned(), json!(run_at(text)));
         }
         if body.is_empty() {
-            return Err(Usage("nothing is to be changed; add --priority, --run-at, or both".to_owned()).into());
+            return Err(Usage("nothing to change; add --priority, --run-at, or both".to_owned()).into());
         }
         Ok(Value::Object(body))
     }

@@ -77,7 +77,7 @@ impl Poller {
         Ok(self.client.get(path).await?.into_values()[name].take())
     }
 
-    /// A node that takes no traffic still shows its state.
+    /// A node that accepts no traffic still shows its state.
     async fn readiness(&self) -> anyhow::Result<Value> {
         match self.client.get("/readyz").await {
             Ok(ready) => Ok(ready.into_values()),

@@ -42,7 +42,7 @@ pub struct Screen {
 impl Screen {
     /// Prepares the terminal.
     pub fn open() -> anyhow::Result<Self> {
-        let resized = signal(SignalKind::window_change()).context("changes of the terminal's size cannot be heard")?;
+        let resized = signal(SignalKind::window_change()).context("cannot receive changes of the terminal's size")?;
         terminal::enable_raw_mode().context("the terminal cannot be put into raw mode")?;
         // From here on, dropping it restores the changes.
         let coloured = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());

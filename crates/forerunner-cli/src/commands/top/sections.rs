@@ -142,7 +142,7 @@ pub fn notices(pool: &Value, seen: &Value) -> Vec<Line> {
     }
     if pool["mode"] == "advise" {
         let (advised, now) = (field(pool, "decision.desired"), field(pool, "desired"));
-        lines.push(Line::plain(format!("! advise mode: it would hold {advised} agents, {now} are in force")));
+        lines.push(Line::plain(format!("! advise mode: the policy wants {advised} agents, the pool has {now}")));
     }
     if count(pool, "finished") == 0 && count(pool, "running") == 0 && count(pool, "waiting") == 0 {
         let submit = format!("no task yet; forerunner submit {} --input '\"hello\"'", field(pool, "name"));

@@ -131,9 +131,9 @@ fn old_figures_are_marked_and_a_node_that_stops_says_so() {
         Some("! figures are of 12:00:03, trying again: no service answers at http://127.0.0.1…")
     );
     let mut seen = seen();
-    seen["ready"] = json!({"status": "not-ready", "detail": "the node takes no traffic: the node is shutting down"});
+    seen["ready"] = json!({"status": "not-ready", "detail": "the node accepts no traffic: the node is shutting down"});
     let text = shown(&seen, EIGHTY, None);
-    assert_eq!(text.lines().nth(1), Some("! the node takes no traffic: the node is shutting down"));
+    assert_eq!(text.lines().nth(1), Some("! the node accepts no traffic: the node is shutting down"));
 }
 
 #[test]

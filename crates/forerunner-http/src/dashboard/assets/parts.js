@@ -7,12 +7,12 @@ const parts = (() => {
   // ---- words --------------------------------------------------------------------------------
   const reasons = {
     steady: "the size is right", forecast_up: "the forecast needs more", forecast_down: "the forecast has needed fewer for a while",
-    stabilizing: "fewer would do, but the pool waits", surge: "arrivals exceed the forecast", backlog: "tasks wait that the agents cannot take in time",
-    utilisation: "a threshold was crossed", fixed: "the size is fixed", bounded: "a bound is in the way", learning: "still learning: a safe size is kept",
+    stabilizing: "fewer would do, but the pool waits", surge: "arrivals exceed the forecast", backlog: "more tasks wait than the agents can run in time",
+    utilisation: "a threshold was crossed", fixed: "the size is fixed", bounded: "a bound limits the size", learning: "still learning: too little history to shrink",
     announced: "tasks are known to become due",
     outage: "what the agents depend on fails, or has just failed: the pool keeps its size",
   };
-  const causes = { tick: "regular look", surge: "surge", backlog: "backlog", agent_lost: "agent lost", service_shift: "durations changed", settings: "settings changed" };
+  const causes = { tick: "regular tick", surge: "surge", backlog: "backlog", agent_lost: "agent lost", service_shift: "durations changed", settings: "settings changed" };
   const sources = { new: "new", agent: "the agent held it", node: "from the node's memory", delta: "the node read what it lacked", store: "read from the store" };
   const states = {
     running: ["running", "good"], paused: ["paused", "warn"], circuit_open: ["circuit open", "bad"], dependency_open: ["outage", "bad"],
@@ -107,8 +107,8 @@ const parts = (() => {
     const dependency = pool.dependency || {};
     if (pool.state === "dependency_open") out.push(notice("bad", `Dependency circuit open: what the agents depend on fails. Tasks wait, one probes at a time, the next at ${time(pool.until)}. ${number(dependency.excused_attempts || 0)} failed attempts did not count. The last error: ${pool.reason}`));
     if (dependency.limit != null) out.push(notice("warn", `Dependency circuit half-open: at most ${number(dependency.limit)} tasks run at once; ${percent(dependency.failed_share)} of the last ones failed alike. The last error: ${dependency.error}`));
-    if (pool.state === "paused") out.push(notice("warn", "Paused: tasks are accepted and wait, agents stay warm. It goes on after ", code(`forerunner pool resume ${pool.name}`)));
-    if (pool.mode === "advise") out.push(notice("", `Advise mode: decisions are shown but not carried out. The policy would hold ${decision ? number(decision.desired) : "–"} agents; ${number(pool.desired)} are in force.`));
+    if (pool.state === "paused") out.push(notice("warn", "Paused: tasks are accepted and wait, agents stay warm. It continues after ", code(`forerunner pool resume ${pool.name}`)));
+    if (pool.mode === "advise") out.push(notice("", `Advise mode: decisions are shown but not carried out. The policy wants ${decision ? number(decision.desired) : "–"} agents; the pool has ${number(pool.desired)}.`));
     if (pool.waiting >= 0.9 * pool.queue_limit) out.push(notice("bad", `The queue is nearly full: ${number(pool.waiting)} of ${number(pool.queue_limit)} tasks wait. Beyond that, submissions are refused (429).`));
     if (pool.state === "running" && decision && decision.reason === "learning") out.push(notice("", "The forecast is still learning: too little has been seen to shrink the pool by. That passes within minutes."));
     return out;
