@@ -25,7 +25,7 @@ const RECENT: usize = 512;
 const FEW: usize = 20;
 /// Seconds a task is taken to need before the first has completed; weighs as much as [`PRIOR_WEIGHT`] tasks.
 const PRIOR_S: f64 = 5.0;
-const PRIOR_WEIGHT: f64 = 0.5;
+const PRIOR_WEIGHT: f64 = 3.0;
 /// Standard errors a trend must be away from none before it is believed.
 const CLEAR: f64 = 3.0;
 
@@ -153,7 +153,13 @@ impl ServiceModel {
     pub fn mean_s(&self) -> f64 {
         // The prior fades with the tasks ever seen, not with the decayed weight: a quiet hour teaches nothing new.
         let prior = PRIOR_WEIGHT / (1.0 + self.completed);
-        ((self.sums.y + prior * PRIOR_S) / (self.sums.n + prior)).max(1e-6)
+        let mean_s = ((self.sums.y + prior * PRIOR_S) / (self.sums.n + prior)).max(1e-6);
+        if self.completed >= FEW as f64 {
+            return mean_s;
+        }
+        // Tasks on agents last at least as long as they have run: until some have ended, the mean is at least this.
+        let (running, ran_s) = self.current.running.exposure();
+        mean_s.max((self.sums.y + PRIOR_WEIGHT * PRIOR_S + ran_s) / (self.sums.n + PRIOR_WEIGHT + running))
     }
 
     /// Decayed mean of the durations over a longer past, in seconds: less noise, more delay.

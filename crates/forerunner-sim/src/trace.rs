@@ -103,6 +103,19 @@ impl Trace {
     pub fn span_s(&self) -> f64 {
         self.tasks.last().map_or(0.0, |task| task.arrival_s)
     }
+    /// The most tasks in service at once if each starts as it arrives.
+    pub fn most_in_service(&self) -> u32 {
+        let begins = self.tasks.iter().map(|task| (task.arrival_s, 1));
+        let ends = self.tasks.iter().map(|task| (task.arrival_s + task.service_s, -1));
+        let mut changes: Vec<(f64, i64)> = begins.chain(ends).collect();
+        // Of changes at one time the ends come first: an agent that is free takes the next task.
+        changes.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        let counts = changes.iter().scan(0, |count, (_, change)| {
+            *count += change;
+            Some(*count)
+        });
+        u32::try_from(counts.max().unwrap_or(0)).unwrap_or(u32::MAX)
+    }
 
     /// The tasks that arrive in `[from_s, to_s)`, with arrivals counted from `from_s`.
     ///
@@ -299,6 +312,7 @@ mod tests {
         let trace = Trace::new("t", tasks).expect("not empty");
         let slice = trace.slice(4.0, 7.0).expect("one task");
         assert_eq!((slice.tasks().len(), slice.tasks()[0].arrival_s), (1, 1.0));
+        assert_eq!((trace.most_in_service(), slice.most_in_service()), (3, 1));
         assert!(trace.slice(8.0, 9.0).expect_err("empty").to_string().contains("between 8 s and 9 s"));
         let fast = trace.sped_up(2.0);
         assert_eq!((fast.span_s(), fast.tasks()[2].service_s), (3.5, 7.0));

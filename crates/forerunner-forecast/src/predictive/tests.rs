@@ -329,4 +329,39 @@ proptest! {
         let saved = policy.save().expect("it has a memory");
         prop_assert!(self::policy().restore(&saved, 10.0), "{saved}");
     }
+
+    #[test]
+    fn a_new_pool_asks_for_no_more_than_tasks_present_and_those_that_may_come(
+        seconds in proptest::collection::vec((0u64..40, 0u32..60, 0.0f64..1.0, 0.1f64..40.0), 1..200),
+        cold_start_s in 0.5f64..40.0,
+    ) {
+        let limits = PolicyLimits { max: 100_000, cold_start_s, ..limits() };
+        let mut policy = Predictive::new(PredictiveSettings::default(), limits).expect("in range");
+        let (mut running, mut waiting, mut agents) = (0u64, 0u64, 1u64);
+        for (t, (arrivals, burst, done, service_s)) in seconds.into_iter().enumerate() {
+            let arrivals = if burst == 0 { 10 * arrivals } else { arrivals / 8 };
+            let completions = (running as f64 * done) as u64;
+            let started = (waiting + arrivals).min(agents.saturating_sub(running - completions));
+            (running, waiting) = (running - completions + started, waiting + arrivals - started);
+            let seen = Observation {
+                t: t as f64,
+                arrivals,
+                completions,
+                started,
+                mean_service_s: (completions > 0).then_some(service_s),
+                completed: (0..completions).map(|n| (n, service_s)).collect(),
+                queue_depth: waiting as u32,
+                in_flight: running as u32,
+                ready: (agents - running.min(agents)) as u32,
+                ..Observation::default()
+            };
+            let decision = policy.decide(&seen);
+            let forecast = decision.forecast.expect("it forecasts");
+            let present = (running + waiting) as f64;
+            let coming = forecast.rate_per_s * forecast.horizon_s;
+            let most = present + coming + 2.7 * coming.sqrt();
+            prop_assert!(decision.need <= most + 1.0, "{} of at most {most:.1}: {}", decision.need, decision.detail);
+            agents = u64::from(decision.desired).max(running);
+        }
+    }
 }

@@ -95,6 +95,12 @@ impl Running {
         self.groups.iter().take_while(|group| self.now - group.begun > age_s).map(|group| group.tasks).sum()
     }
 
+    /// Tasks on agents, and the seconds that they have run in all.
+    pub fn exposure(&self) -> (f64, f64) {
+        let ages = self.groups.iter().map(|group| group.tasks as f64 * (self.now - group.begun));
+        (self.tasks() as f64, ages.sum())
+    }
+
     fn tasks(&self) -> u64 {
         self.groups.iter().map(|group| group.tasks).sum()
     }

@@ -133,7 +133,11 @@ impl Tournament {
     pub fn rule(&self) -> Rule {
         let rule = self.rules[self.scores.chosen];
         let smaller = self.next_smaller_margin[self.scores.chosen].map_or(rule.margin, |next| self.rules[next].margin);
-        Rule { margin: rule.margin + self.scores.blend * (smaller - rule.margin), ..rule }
+        let margin = rule.margin + self.scores.blend * (smaller - rule.margin);
+        // Before anything is known a need is given up after the time that it takes to have the agents again.
+        let stabilization_s =
+            if self.scores.chosen == 0 { rule.stabilization_s.max(self.cold_s) } else { rule.stabilization_s };
+        Rule { margin, stabilization_s, ..rule }
     }
 
     /// Whether no rule has proven itself yet, so that the cautious first one is in charge.

@@ -253,9 +253,13 @@ impl Rule {
     fn backlog_need(&self, pool: &PoolState, inputs: &ForecastInputs, rate: f64) -> f64 {
         let AnnouncedLoad { early_before_ready, late_before_ready, .. } = inputs.announced;
         let arrivals = early_before_ready + late_before_ready.max(rate * inputs.horizon_s);
+        backlog_need(pool, inputs, rate).min(self.most(pool.in_system(), arrivals, inputs))
+    }
+
+    /// Agents for all tasks present and so many `arrivals` until the horizon, with the margin of these.
+    fn most(&self, in_system: f64, arrivals: f64, inputs: &ForecastInputs) -> f64 {
         let dispersion = if self.overdispersed { inputs.dispersion } else { 1.0 };
-        let most = pool.in_system() + arrivals + self.z(inputs) * (dispersion * rate * inputs.horizon_s).sqrt();
-        backlog_need(pool, inputs, rate).min(most)
+        in_system + arrivals + self.z(inputs) * (dispersion * arrivals).sqrt()
     }
 
     /// What the rule's own forecast asks for, with so many tasks in the system.
@@ -278,7 +282,8 @@ impl Rule {
         let load = |still_there| self.load(in_system - stuck, rate, inputs, still_there);
         let z = self.z(inputs);
         let ahead = load(inputs.still_there);
-        let need = stuck + ahead.need(z);
+        // The margin is for what may come: tasks present need an agent each at most.
+        let need = (stuck + ahead.need(z)).min(self.most(in_system, rate * inputs.horizon_s, inputs));
         let until_horizon = need.max(stuck + load(inputs.still_half).need(z)).max(in_system);
         Need { need, basis: stuck + ahead.mean(), until_horizon }
     }
@@ -304,7 +309,7 @@ fn recalled_need(in_system: f64, inputs: &ForecastInputs) -> f64 {
     load.need(RECALL_MARGIN * (1.0 - MENDED_SOON * still_there))
 }
 
-/// Agents that bring a backlog down: those there are, plus enough for what they cannot take.
+/// Agents that bring a backlog down: those there are, or those for the load and for what the former cannot take.
 ///
 /// Within a cold start the idle agents take a task each, the busy ones as many as they finish, and the starting ones, which
 /// are ready half-way on average, half as many, but at least one.
@@ -335,10 +340,19 @@ const SPARES: ([f64; 6], [f64; 3]) = ([1.0, 2.0, 3.0, 4.0, 6.0, 9.0], [5.0, 60.0
 /// Of the rules that keep a level.
 const ABOVE_LEVEL: ([f64; 2], [f64; 2]) = ([0.0, 1.0], [5.0, 120.0]);
 
+/// Of the rule in charge at first. Its window is a cold start where that is longer.
+const PRIOR_MARGIN: f64 = 2.7;
+pub(crate) const PRIOR_STABILIZATION_S: f64 = 10.0;
+
 /// All competitors, always in the same order. The first is the one in charge until others have proven themselves.
 pub(crate) fn rules() -> Vec<Rule> {
-    let prior =
-        Rule { source: Source::Greatest, margin: 2.6, stabilization_s: 30.0, surges_early: true, overdispersed: true };
+    let prior = Rule {
+        source: Source::Greatest,
+        margin: PRIOR_MARGIN,
+        stabilization_s: PRIOR_STABILIZATION_S,
+        surges_early: true,
+        overdispersed: false,
+    };
     let mut rules = vec![prior];
     let mut add = |source, margins: &[f64], windows: &[f64], surges_early| {
         for &stabilization_s in windows {

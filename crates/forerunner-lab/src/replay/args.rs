@@ -33,6 +33,7 @@ Examples:
   forerunner replay day.csv --what-if 0.95,0.99,0.999
   forerunner replay past.csv.gz --cold-start 4s --max 40 --policy predictive --as-live
   forerunner replay day.csv --sweep --report day.html
+  forerunner replay traces/ --windows 20m --count 8
   forerunner replay traces/ --sweep --table docs/forecasting-evaluation.md";
 
 /// What to replay, and how.
@@ -86,6 +87,16 @@ pub struct ReplayArgs {
     /// Shows what each of these shares would cost, under `predictive` unless a policy is named.
     #[arg(long, value_delimiter = ',', value_parser = share, value_name = "SHARES", conflicts_with_all = ["sweep", "report", "table"])]
     pub what_if: Vec<f64>,
+    /// Replays windows of this length instead, cut at random places, each from an empty pool and without a warm-up: what the
+    /// first minutes cost. Under `predictive` unless policies are named.
+    #[arg(long, value_parser = seconds, value_name = "DURATION", conflicts_with_all = ["sweep", "what_if", "today", "price", "timeline", "observations", "report", "table", "warmup"])]
+    pub windows: Option<f64>,
+    /// Windows of each trace.
+    #[arg(long, default_value_t = 8, value_name = "COUNT", requires = "windows", value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub count: u32,
+    /// Decides where the windows begin.
+    #[arg(long, default_value_t = 1, value_name = "NUMBER", requires = "windows")]
+    pub seed: u64,
     /// Writes `t,desired` of the first policy (default: `predictive`); one trace, one cold start.
     #[arg(long, value_name = "FILE")]
     pub timeline: Option<PathBuf>,

@@ -22,6 +22,7 @@ mod table;
 mod today;
 mod traces;
 mod watch;
+mod windows;
 pub(crate) mod workers;
 
 pub use args::{Asked, ReplayArgs};
@@ -39,6 +40,11 @@ pub async fn run(args: ReplayArgs, theme: Theme, out: &Output) -> anyhow::Result
     notes.iter().for_each(|note| output::note(&out.faint(note)));
     if args.timeline.as_ref().or(args.observations.as_ref()).is_some() && sources.len() != 1 {
         return Err(Usage("--timeline and --observations are of one replay; name one trace".to_owned()).into());
+    }
+    if let Some(window_s) = args.windows {
+        let found = tokio::task::spawn_blocking(move || windows::run(&args, window_s, &sources)).await?;
+        let rows = found?;
+        return out.show(&rows, || windows::table(&rows, out));
     }
     let (args, replayed) = tokio::task::spawn_blocking(move || {
         let replayed = run::run(&args, &sources);
