@@ -1,4 +1,4 @@
-//! The seam between a rule that sizes a pool and whatever drives it: the actors, the simulator, a pipe.
+//! The interface of a rule that sizes a pool. Its callers are the actors, the simulator and `forerunner advise`.
 
 use std::{borrow::Cow, fmt};
 
@@ -42,7 +42,7 @@ impl PolicyLimits {
     }
 }
 
-/// What happened since the observation before, and how things stand now. The line format of `forerunner advise`.
+/// What happened since the observation before, and the present state. The line format of `forerunner advise`.
 ///
 /// Everything after `starting` is optional there; unknown fields are ignored.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -95,7 +95,7 @@ impl Observation {
     }
 }
 
-/// What a policy expects at the time when an agent asked for now would be ready.
+/// What a policy expects at the time when an agent that starts now is ready.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct Forecast {
@@ -159,14 +159,14 @@ pub enum ReasonCode {
     Steady,
     /// The forecast needs more agents.
     ForecastUp,
-    /// The forecast needs fewer agents, and has for as long as the hold.
+    /// The forecast has needed fewer agents for the whole stabilization window.
     ForecastDown,
     /// Fewer would do, but not for long enough yet.
     #[serde(alias = "hold")]
     Stabilizing,
     /// Arrivals exceed the forecast.
     Surge,
-    /// Tasks wait that the agents present and starting cannot take in time.
+    /// Tasks wait that the present and the starting agents cannot start in time.
     Backlog,
     /// Tasks are known to come: delayed ones, retries, schedules.
     Announced,
@@ -178,7 +178,7 @@ pub enum ReasonCode {
     Fixed,
     /// A lower or upper bound is in the way.
     Bounded,
-    /// There is not enough history yet; a safe size is kept.
+    /// There is not enough history yet, so the pool does not shrink.
     Learning,
 }
 
@@ -214,7 +214,7 @@ impl fmt::Display for ReasonCode {
 pub struct Decision {
     /// Agents wanted, within the limits.
     pub desired: u32,
-    /// Agents needed before bounds and holds.
+    /// Agents needed before bounds and stabilization.
     pub need: f64,
     /// Why, for programs.
     pub reason: ReasonCode,
@@ -253,7 +253,7 @@ pub trait Policy: Send {
     /// Seconds between two decisions: the rule's own rhythm. Events may ask for one in between.
     fn interval_s(&self) -> f64;
 
-    /// Takes in what happened and says how many agents are wanted now.
+    /// Learns from an observation and returns how many agents are wanted now.
     fn decide(&mut self, seen: &Observation) -> Decision;
 
     /// Goes on under other bounds with all that was learned; false where a policy cannot, so that it is to be made anew.
@@ -267,7 +267,7 @@ pub trait Policy: Send {
         Vec::new()
     }
 
-    /// Share of forecast bands that held what came, of those judged so far; `None` without bands, or before the first was
+    /// Share of forecast bands that contained the arrivals, of those judged so far; `None` without bands, or before the first was
     /// judged. The bands aim at 0.9.
     fn band_coverage(&self) -> Option<f64> {
         None
@@ -279,7 +279,7 @@ pub trait Policy: Send {
     }
 
     /// Takes up what [`Policy::save`] wrote; `away_s` seconds have passed since the last observation, and the next one
-    /// will have `t = 0` or later. Unreadable or outdated text is ignored, and the return value says so.
+    /// will have `t = 0` or later. Unreadable or outdated text is ignored; then the result is false.
     fn restore(&mut self, _saved: &str, _away_s: f64) -> bool {
         false
     }

@@ -50,7 +50,7 @@ pub enum Cause {
     Surge,
     /// Tasks wait and no agent is ready.
     Backlog,
-    /// An agent went away that nobody asked to go.
+    /// An agent ended unexpectedly.
     AgentLost,
     /// Tasks take suddenly longer or shorter.
     ServiceShift,
@@ -76,7 +76,7 @@ impl Cause {
 ///
 /// Fed on every task, so each call is a handful of instructions and none allocates. After a trigger the caller asks the
 /// policy and tells the detector what is expected now with [`EventDetector::expect`]; until then the same kind of event
-/// does not trigger again. Triggers closer than 100 ms to the last are kept and handed out by the next call after that.
+/// does not trigger again. A trigger within 100 ms of the last is returned by the first call after that.
 #[derive(Debug, Clone)]
 pub struct EventDetector {
     slot_end: f64,
@@ -206,7 +206,7 @@ impl EventDetector {
         self.waiting.take()
     }
 
-    /// When a kept trigger is due, in seconds; `None` if none is kept. For a timer at the edge.
+    /// When a delayed trigger is due, in seconds; `None` if there is none. For a timer of the caller.
     pub fn due_at(&self) -> Option<f64> {
         self.waiting.map(|_| self.quiet_until)
     }

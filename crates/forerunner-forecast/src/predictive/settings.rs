@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, window::DEFAULT_WINDOW_S};
 
-/// Settings of [`Predictive`](crate::Predictive). The objective is what an operator sets; margins and holds are learned.
+/// Settings of [`Predictive`](crate::Predictive). The objective is what an operator sets; margins and stabilization windows are learned.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct PredictiveSettings {

@@ -1,4 +1,4 @@
-//! The rules that compete: which rate they believe, how much they add for chance, for how long they keep a need.
+//! The rules that compete. They differ in the rate, the margin for chance and the stabilization window.
 
 use super::{
     levels::{BEYOND, LEVELS},
@@ -54,9 +54,9 @@ pub(crate) const RATES: usize = 7;
 pub(crate) struct ForecastInputs {
     /// Time of the tick on the window's clock, in seconds.
     pub t: f64,
-    /// Seconds until an agent asked for now is ready.
+    /// Seconds until an agent that starts now is ready.
     pub cold_s: f64,
-    /// Seconds until an agent asked for at the next tick is ready.
+    /// Seconds until an agent that starts at the next tick is ready.
     pub horizon_s: f64,
     /// Arrivals per second at the horizon by each forecast.
     pub rates: [f64; RATES],
@@ -96,7 +96,7 @@ pub(crate) struct Rule {
     pub source: Source,
     /// Standard deviations added for chance.
     pub margin: f64,
-    /// Seconds for which the pool keeps a need: the stabilization window.
+    /// The stabilization window, in seconds: the pool has the greatest need of it.
     pub stabilization_s: f64,
     /// Whether a probable surge or a clear rise takes the forecast's place already, and not only a certain surge.
     pub surges_early: bool,
@@ -209,7 +209,7 @@ impl Rule {
 
     /// Agents of announced tasks that have ended when a share of the tasks in the system is still there.
     ///
-    /// A rule without a forecast keeps an agent for each task present, and takes it that others come as others leave.
+    /// A rule without a forecast wants an agent for each task present, and assumes that tasks come as others leave.
     fn free(&self, in_system: f64, inputs: &ForecastInputs, still_there: f64) -> f64 {
         if self.forecasts() { 0.0 } else { inputs.announced.present.min(in_system) * (1.0 - still_there) }
     }
@@ -276,7 +276,7 @@ impl Rule {
         if let Some((need, basis)) = present.filter(|_| !inputs.is_changing) {
             return Need { need, basis, until_horizon: in_system };
         }
-        // Tasks present tell of slower tasks only when these are there.
+        // The number of tasks present rises only after tasks have become slower.
         let rate = if self.forecasts() { rate } else { inputs.rates[EWMA_60] };
         let stuck = inputs.stuck.min(in_system);
         let load = |still_there| self.load(in_system - stuck, rate, inputs, still_there);
@@ -335,9 +335,9 @@ const COARSE: ([f64; 5], [f64; 3]) = ([0.5, 1.2, 2.0, 3.0, 4.5], [5.0, 30.0, 180
 /// Of the rules without a forecast.
 const PRESENT: ([f64; 5], [f64; 6]) = ([0.0, 1.0, 2.0, 3.0, 4.5], [30.0, 120.0, 300.0, 600.0, 1200.0, 2400.0]);
 
-/// Agents more than tasks, and stabilization windows, of the rules that keep spares.
+/// Agents more than tasks, and stabilization windows, of the rules with spares.
 const SPARES: ([f64; 6], [f64; 3]) = ([1.0, 2.0, 3.0, 4.0, 6.0, 9.0], [5.0, 60.0, 600.0]);
-/// Of the rules that keep a level.
+/// Of the rules with a level.
 const ABOVE_LEVEL: ([f64; 2], [f64; 2]) = ([0.0, 1.0], [5.0, 120.0]);
 
 /// Of the rule in charge at first. Its window is a cold start where that is longer.

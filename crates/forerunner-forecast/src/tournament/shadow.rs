@@ -95,7 +95,7 @@ impl Shadow {
         }
     }
 
-    /// What came since this was last asked.
+    /// Returns what came since the last call.
     pub fn take(&mut self) -> Segment {
         std::mem::take(&mut self.stretch)
     }
