@@ -283,4 +283,5 @@ fn pool_schema() -> Node {
         .with("task", Node::of::<TaskSettings>())
         .with("contexts", Node::of::<forerunner_runtime::ContextSettings>())
         .with("restart", Node::of::<forerunner_core::RestartPolicy>())
+        .with("dependency", Node::of::<forerunner_core::DependencySettings>())
 }
