@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 /// Longest time until a submission is acknowledged, a start of the node included.
-pub const PATIENCE: Duration = Duration::from_secs(60);
+pub const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// What clients and the fault injector share. A client of a service that is being replaced gets no answers; if there
 /// are several, the next one is used.
@@ -80,7 +80,7 @@ impl Load {
     /// Submits an input under a key until it is acknowledged, each time to a client of the caller's choice; answers the task's
     /// id.
     pub async fn submit_one(&self, key: &str, input: &Value, client: impl Fn() -> Client) -> String {
-        let task = eventually("a submission is acknowledged", PATIENCE, async || {
+        let task = eventually("a submission is acknowledged", TIMEOUT, async || {
             let call = Call::submit("work", &json!({ "input": input })).header("Idempotency-Key", key);
             let task = accepted(client().call(call).await);
             self.repeated.set(self.repeated.get() + u64::from(task.is_none()));

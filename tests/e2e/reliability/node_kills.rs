@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use forerunner_e2e::{Pool, Seeded, Service, Site, count, eventually, holds};
 
-use super::load::{Load, PATIENCE};
+use super::load::{Load, TIMEOUT};
 
 const AGENTS: u32 = 8;
 const CONNECTIONS: u64 = 12;
@@ -36,8 +36,8 @@ async fn nothing_that_was_acknowledged_is_lost_by_kills_of_the_node() {
     let load = Load::new(&site, &service);
     let submitting = load.submit_all(CONNECTIONS, plan.tasks, 0.002);
     let ((service, starts), ()) = futures_util::join!(kill_repeatedly(&site, service, &load, &plan), submitting);
-    let tasks = load.see_all_ended(PATIENCE * count(2, 10) as u32).await;
-    assert_eq!(service.stop(PATIENCE).await, 0);
+    let tasks = load.see_all_ended(TIMEOUT * count(2, 10) as u32).await;
+    assert_eq!(service.stop(TIMEOUT).await, 0);
     let mut history = load.history.borrow_mut();
     history.take(&site.effects(), NODE);
     history.orphans(&site);
@@ -61,7 +61,7 @@ async fn kill_repeatedly(site: &Site, mut service: Service, load: &Load, plan: &
     for kill in 0..plan.kills {
         let share = plan.tasks / (plan.under_load() + 1);
         let after = (share * (kill + 1)).min(plan.tasks - 1) - chance.below(share / 2);
-        eventually("tasks come in", PATIENCE * 2, async || holds(load.acknowledged() >= after)).await;
+        eventually("tasks come in", TIMEOUT * 2, async || holds(load.acknowledged() >= after)).await;
         tokio::time::sleep(Duration::from_micros(chance.below(40_000))).await;
         service.kill();
         site.empty(CHILDREN_GONE).await;
@@ -69,7 +69,7 @@ async fn kill_repeatedly(site: &Site, mut service: Service, load: &Load, plan: &
         let begun = tokio::time::Instant::now();
         service = site.serve().await;
         load.turn_to(&service);
-        eventually("it is ready", PATIENCE, async || {
+        eventually("it is ready", TIMEOUT, async || {
             let answer = load.client().call(forerunner_e2e::Call::get("/readyz")).await;
             holds(answer.is_ok_and(|answer| answer.status == 200))
         })

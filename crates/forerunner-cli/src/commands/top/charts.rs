@@ -8,7 +8,7 @@ use forerunner_console::{
 use serde_json::Value;
 
 use super::{
-    facts::{Past, brief, field, greatest, late_share, rate},
+    facts::{PoolHistory, brief, field, greatest, late_share, rate},
     frame::Line,
 };
 
@@ -19,7 +19,7 @@ const NAME: usize = 10;
 
 /// The last minutes of a pool.
 pub fn charts(pool: &Value, history: &Value, width: usize, rows: usize) -> Vec<Line> {
-    let past = Past::of(history);
+    let past = PoolHistory::of(history);
     let room = width.saturating_sub(NAME + 2 + 40).clamp(12, 180);
     let agents = |name| past.row(name);
     let most = ["desired", "busy", "ready"].map(|name| greatest(&agents(name))).into_iter().fold(1.0, f64::max);
@@ -59,7 +59,7 @@ pub fn charts(pool: &Value, history: &Value, width: usize, rows: usize) -> Vec<L
     lines
 }
 
-fn arrivals(pool: &Value, past: &Past<'_>, room: usize, rows: usize) -> Vec<Line> {
+fn arrivals(pool: &Value, past: &PoolHistory<'_>, room: usize, rows: usize) -> Vec<Line> {
     let moments = past.arrivals();
     let most = greatest(&moments);
     let forecast = |name: &str| number(pool, &format!("decision.forecast.{name}"));

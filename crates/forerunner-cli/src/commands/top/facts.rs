@@ -77,11 +77,11 @@ pub fn late_share(pool: &Value) -> Option<f64> {
 }
 
 /// The last minutes of a pool: one moment for each slot that has passed.
-pub struct Past<'a> {
+pub struct PoolHistory<'a> {
     points: Vec<&'a Value>,
 }
 
-impl<'a> Past<'a> {
+impl<'a> PoolHistory<'a> {
     /// Reads a history.
     pub fn of(history: &'a Value) -> Self {
         Self { points: fields::list(history, "points").iter().filter(|point| !point["busy"].is_null()).collect() }
