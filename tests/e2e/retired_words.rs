@@ -94,6 +94,9 @@ const RETIRED: &[&str] = &[
     "gathered_by",
     "acquit",
     "LeastWorth",
+    // Contexts and the terminal.
+    "should_rebase",
+    "rebase_cost_ratio",
     // The store.
     "Beaten",
     "Mismatch",

@@ -14,7 +14,7 @@ use std::{
 
 use forerunner_context::{BaseItems, Chain, Codec, Item, Limits, Payloads, Snapshot, train};
 
-/// Small, so that what is refused is refused early; large enough for everything the corpus holds.
+/// Small, so that a decoder rejects early; large enough for the whole corpus.
 const LIMITS: Limits =
     Limits { frame_bytes: 1 << 16, decoded_bytes: 1 << 18, items: 1 << 10, chain_frames: 32, restored_bytes: 1 << 20 };
 
@@ -113,7 +113,7 @@ impl Corpus {
         Ok(Self { codecs, contexts, full, deltas })
     }
 
-    /// Decodes one mutated frame or chain; tells whether it was accepted.
+    /// Decodes one mutated frame or chain. Returns whether it was accepted.
     fn run(&self, random: &mut Random) -> Result<bool, String> {
         let codec = random.below(self.codecs.len());
         let begin = random.below(self.deltas[codec].len());

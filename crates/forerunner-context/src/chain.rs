@@ -1,10 +1,10 @@
 //! A base and the deltas on it.
 
 use crate::{
-    Codec, Error, FRAME_OVERHEAD_BYTES, Frame, Header, Limits, Rebase, RootTag, Snapshot, Turn,
+    Codec, CompactionReason, Error, FRAME_OVERHEAD_BYTES, Frame, Header, Limits, RootTag, Snapshot, Turn,
+    compaction::{debt_is_due, rent},
     delta::check_parent,
     frame::Packed,
-    rebase::{debt_is_due, rent},
 };
 
 /// Unpacking so much in vain takes a fraction of a millisecond: too little to replace a chain of short deltas.
@@ -13,7 +13,7 @@ const FREE_DEAD_BYTES: usize = 256 * 1024;
 /// The account of a stored chain: how long it is, what it costs to read, where it ends.
 ///
 /// It contains no frames: those are in the store. The writer of a context has its chain and asks
-/// [`Chain::should_rebase`] at the end of each turn. It then either appends the turn's delta or starts anew with a full
+/// [`Chain::should_compact`] at the end of each turn. It then either appends the turn's delta or starts anew with a full
 /// frame.
 ///
 /// ```
@@ -27,7 +27,7 @@ const FREE_DEAD_BYTES: usize = 256 * 1024;
 /// next.push("a question")?;
 /// let delta = Frame::delta(&snapshot, &next)?;
 /// let turn = Turn { delta: &delta, next: &next, restores_per_turn: 0.1, fresh_base_bytes: 400 };
-/// match chain.should_rebase(&turn) {
+/// match chain.should_compact(&turn) {
 ///     None => chain.append(&turn)?,
 ///     Some(_reason) => chain = Chain::start(&Frame::full(&next)?, next.limits())?,
 /// }
@@ -101,18 +101,18 @@ impl Chain {
         Ok((chain, snapshot))
     }
 
-    /// Continues from `held`, the snapshot at the end of this chain, with the frames after it.
+    /// Continues from `end`, the snapshot at the end of this chain, with the frames after it.
     ///
     /// # Errors
-    /// [`Error::Parent`] when `held` is another snapshot; otherwise as [`Chain::resume_with`].
+    /// [`Error::Parent`] when `end` is another snapshot; otherwise as [`Chain::resume_with`].
     pub fn resume_from<'a>(
         mut self,
         codec: &Codec,
-        held: &Snapshot,
+        end: &Snapshot,
         frames: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<(Self, Snapshot), Error> {
-        check_parent(self.tip.parent(), held.root().tag())?;
-        let mut snapshot = held.clone();
+        check_parent(self.tip.parent(), end.root().tag())?;
+        let mut snapshot = end.clone();
         for (index, delta) in (self.frames..).zip(frames) {
             let followed = self.follow(codec, delta, &snapshot);
             snapshot = followed.map_err(|cause| Error::InChain { index, cause: Box::new(cause) })?;
@@ -195,21 +195,21 @@ impl Chain {
     /// needed. Then rent or buy: each turn adds p · max(0, C − F) to a debt, and the chain is replaced when the debt
     /// reaches F − d. C is the chain's size with this delta, F a fresh base's, d the delta's, p the restores per turn.
     /// With a good estimate of F, the cost in bytes written and read stays near that of the best plan in hindsight.
-    pub fn should_rebase(&self, turn: &Turn<'_>) -> Option<Rebase> {
+    pub fn should_compact(&self, turn: &Turn<'_>) -> Option<CompactionReason> {
         self.cap(turn).or_else(|| debt_is_due(self.debt_bytes, rent(self.cost_bytes(), turn), turn))
     }
 
-    fn cap(&self, turn: &Turn<'_>) -> Option<Rebase> {
+    fn cap(&self, turn: &Turn<'_>) -> Option<CompactionReason> {
         let frames = self.frames + 1;
         if frames > self.limits.chain_frames {
-            return Some(Rebase::Length { frames, limit: self.limits.chain_frames });
+            return Some(CompactionReason::Length { frames, limit: self.limits.chain_frames });
         }
         let decoded = self.decoded_bytes.saturating_add(turn.delta.header().decoded_bytes);
         if decoded > self.limits.restored_bytes {
-            return Some(Rebase::RestoredSize { bytes: decoded, limit: self.limits.restored_bytes });
+            return Some(CompactionReason::RestoredSize { bytes: decoded, limit: self.limits.restored_bytes });
         }
         let dead = decoded.saturating_sub(turn.next.size_bytes());
-        (dead > decoded / 2 && dead > FREE_DEAD_BYTES).then_some(Rebase::DeadBytes { dead, decoded })
+        (dead > decoded / 2 && dead > FREE_DEAD_BYTES).then_some(CompactionReason::DeadBytes { dead, decoded })
     }
 
     /// What one restore reads, with the overhead of each frame.
@@ -284,7 +284,7 @@ mod tests {
     }
 
     #[test]
-    fn who_holds_a_snapshot_goes_on_from_it() {
+    fn a_chain_resumes_from_a_snapshot_of_its_end() {
         let ([a, b, c], frames) = story();
         let [base, first, second] = frames.each_ref().map(Vec::as_slice);
         let all = Chain::resume([base, first, second], &Limits::default()).unwrap();
@@ -336,7 +336,7 @@ mod tests {
     }
 
     /// Appends one small item a turn until a rule stops it, and returns the turn and the rule.
-    fn run(limits: Limits, restores_per_turn: f64, fresh_base_bytes: usize) -> (usize, Rebase) {
+    fn run(limits: Limits, restores_per_turn: f64, fresh_base_bytes: usize) -> (usize, CompactionReason) {
         let mut now = Snapshot::with_limits(limits);
         let mut chain = Chain::start(&Frame::full(&now).unwrap(), &limits).unwrap();
         for turn_no in 1.. {
@@ -344,7 +344,7 @@ mod tests {
             next.push(format!("turn {turn_no:04}")).unwrap();
             let delta = Frame::delta(&now, &next).unwrap();
             let turn = Turn { delta: &delta, next: &next, restores_per_turn, fresh_base_bytes };
-            if let Some(reason) = chain.should_rebase(&turn) {
+            if let Some(reason) = chain.should_compact(&turn) {
                 return (turn_no, reason);
             }
             chain.append(&turn).unwrap();
@@ -356,10 +356,13 @@ mod tests {
     #[test]
     fn a_chain_that_is_never_read_grows_to_its_limit() {
         for never in [0.0, -1.0, f64::NAN, f64::INFINITY] {
-            assert_eq!(run(Limits::default(), never, 10_000), (256, Rebase::Length { frames: 257, limit: 256 }));
+            assert_eq!(
+                run(Limits::default(), never, 10_000),
+                (256, CompactionReason::Length { frames: 257, limit: 256 })
+            );
         }
         let limits = Limits { restored_bytes: 40, ..Limits::default() };
-        assert_eq!(run(limits, 0.0, 10_000), (5, Rebase::RestoredSize { bytes: 45, limit: 40 }));
+        assert_eq!(run(limits, 0.0, 10_000), (5, CompactionReason::RestoredSize { bytes: 45, limit: 40 }));
     }
 
     #[test]
@@ -377,7 +380,7 @@ mod tests {
 
     #[test]
     fn a_base_no_larger_than_the_delta_is_bought_at_once() {
-        assert!(matches!(run(Limits::default(), 0.0, 10), (1, Rebase::Debt { .. })));
+        assert!(matches!(run(Limits::default(), 0.0, 10), (1, CompactionReason::Debt { .. })));
     }
 
     #[test]
@@ -387,10 +390,15 @@ mod tests {
             let short = snapshot(&["x", "a summary"]);
             let chain = Chain::start(&Frame::full(&long).unwrap(), long.limits()).unwrap();
             let delta = Frame::delta(&long, &short).unwrap();
-            chain.should_rebase(&Turn { delta: &delta, next: &short, restores_per_turn: 0.0, fresh_base_bytes: 10_000 })
+            chain.should_compact(&Turn {
+                delta: &delta,
+                next: &short,
+                restores_per_turn: 0.0,
+                fresh_base_bytes: 10_000,
+            })
         };
         let (dead, decoded) = (FREE_DEAD_BYTES + 1, FREE_DEAD_BYTES + 11);
-        assert_eq!(reason(dead), Some(Rebase::DeadBytes { dead, decoded }));
+        assert_eq!(reason(dead), Some(CompactionReason::DeadBytes { dead, decoded }));
         assert_eq!(reason(FREE_DEAD_BYTES), None, "so little work is no reason");
     }
 }

@@ -1,4 +1,4 @@
-//! When a chain is replaced by a fresh base: rent or buy.
+//! When a chain is compacted, that is, replaced by a fresh base: rent or buy.
 
 use crate::{Frame, Snapshot};
 
@@ -20,10 +20,10 @@ pub struct Turn<'a> {
     pub fresh_base_bytes: usize,
 }
 
-/// Why a chain should be replaced by a fresh base. Sizes are in bytes.
+/// Why a chain should be compacted. Sizes are in bytes.
 #[derive(Debug, Clone, Copy, PartialEq)]
 #[non_exhaustive]
-pub enum Rebase {
+pub enum CompactionReason {
     /// One more frame would be over the limit.
     Length {
         /// Frames, this turn's included.
@@ -65,11 +65,11 @@ pub(crate) fn rent(chain_bytes: usize, turn: &Turn<'_>) -> f64 {
     restores * excess as f64
 }
 
-/// Buys when the rent paid reaches the price: re-bases when debt + this turn's rent ≥ F − d, d the delta's size.
+/// Buys when the rent paid reaches the price: compacts when debt + this turn's rent ≥ F − d, d the delta's size.
 ///
 /// The deterministic ski-rental rule (Karlin et al. 1988), on bytes written and read.
-pub(crate) fn debt_is_due(debt: f64, rent: f64, turn: &Turn<'_>) -> Option<Rebase> {
+pub(crate) fn debt_is_due(debt: f64, rent: f64, turn: &Turn<'_>) -> Option<CompactionReason> {
     let debt = debt + rent;
     let price = turn.fresh_base_bytes as f64 - turn.delta.as_bytes().len() as f64;
-    (debt >= price).then_some(Rebase::Debt { debt, price })
+    (debt >= price).then_some(CompactionReason::Debt { debt, price })
 }

@@ -88,7 +88,7 @@ impl Stored {
         let delta = self.codec.delta(&held.snapshot, next).unwrap();
         let fresh_base_bytes = held.probe.fresh_base_bytes(&self.codec, next).unwrap();
         let turn = Turn { delta: &delta, next, restores_per_turn: 0.5, fresh_base_bytes };
-        if held.chain.should_rebase(&turn).is_some() {
+        if held.chain.should_compact(&turn).is_some() {
             let base = self.codec.full(next).unwrap();
             held.chain = Chain::start(&base, next.limits()).unwrap();
             return (base, true);

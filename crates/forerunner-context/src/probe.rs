@@ -5,7 +5,7 @@ use crate::{Codec, Error, Frame, Snapshot};
 /// A base is encoded for its size at least every this many turns.
 const MAX_TURNS: u32 = 16;
 
-/// Estimates the size of a fresh base for the re-base rule, by encoding one now and then.
+/// Estimates the size of a fresh base for the compaction rule, by encoding one now and then.
 ///
 /// Scaling the size of an old base instead costs up to three times the optimum: ratios improve as contexts grow. So a
 /// base is encoded, and dropped, when the snapshot's size has changed by a quarter or after 16 turns; in between the
@@ -40,7 +40,7 @@ impl BaseProbe {
         Ok(self.estimate(next.size_bytes()))
     }
 
-    /// Counts a turn, for who probes at another time than in the turn itself.
+    /// Counts a turn, for callers that probe outside of the turn.
     pub const fn count_turn(&mut self) {
         self.turns += 1;
     }

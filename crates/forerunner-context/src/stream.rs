@@ -72,7 +72,7 @@ impl StreamPacker {
         Ok(self)
     }
 
-    /// Packs a message and appends it to `out`, whole: who unpacks `out` has all of the message.
+    /// Packs a message and appends it to `out`, whole: a reader that unpacks `out` has the complete message.
     ///
     /// # Errors
     /// [`Error::Stream`] when there is no memory for it. The stream cannot be used any more then.

@@ -42,9 +42,9 @@ fn live(open: impl Fn() -> Opened + Sync, cases: u64) {
     let mut sum = HistoryCounts::default();
     groups.into_iter().for_each(|counts| sum += counts);
     println!("{cases} histories: {sum:?}");
-    let HistoryCounts { commits, crashes, restarts, restores, compactions, rebases, deletions } = sum;
+    let HistoryCounts { commits, crashes, restarts, restores, compactions, fresh_bases, deletions } = sum;
     assert!(
-        [commits, crashes, restarts, restores, compactions, rebases, deletions].iter().all(|count| *count > 0),
+        [commits, crashes, restarts, restores, compactions, fresh_bases, deletions].iter().all(|count| *count > 0),
         "{sum:?}"
     );
 }

@@ -71,7 +71,7 @@ impl Bits<'_> {
         Some(value as i32 - 1)
     }
 
-    /// Reads how many more symbols have no share: two bits at a time, 3 says that more follow.
+    /// Reads how many more symbols have no share: two bits at a time. A 3 announces more.
     fn zeros(&mut self) -> Option<u32> {
         let mut zeros = 0;
         loop {

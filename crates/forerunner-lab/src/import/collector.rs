@@ -206,7 +206,7 @@ impl Collector {
         let bad = std::mem::take(&mut self.bad);
         let left_out = bad.judge(&self.place, self.rows, self.skip_bad)?;
         if !self.is_native {
-            self.rebase()?;
+            self.shift_to_begin()?;
         }
         self.notes.extend(left_out);
         Ok((self.tasks, self.notes))
@@ -228,7 +228,7 @@ impl Collector {
     }
 
     /// Counts arrivals from the first one.
-    fn rebase(&mut self) -> Result<(), String> {
+    fn shift_to_begin(&mut self) -> Result<(), String> {
         let arrivals = || self.tasks.iter().map(|task| task.arrival_s);
         let (first, last) = (arrivals().fold(f64::INFINITY, f64::min), arrivals().fold(0.0, f64::max));
         if last - first > MOST_S {

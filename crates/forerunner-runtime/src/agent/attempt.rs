@@ -159,9 +159,9 @@ impl Attempt {
             return outcome(memory, None, None, None, cost);
         }
         match self.advance(&memory, next).await {
-            Ok(Some(Commit { commit, memory: cached, compaction, rebased })) => {
+            Ok(Some(Commit { commit, memory: cached, compaction, compacted })) => {
                 cost.stored_bytes = commit.frame.len() as u64;
-                self.metrics.contexts.stored(cached.chain_frames(), rebased);
+                self.metrics.contexts.stored(cached.chain_frames(), compacted);
                 outcome(cached, Some(commit), compaction, None, cost)
             }
             Ok(None) => outcome(memory, None, None, None, cost),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use forerunner_context::{BaseProbe, Chain, Error, Frame, Item, Rebase, Snapshot, Turn};
+use forerunner_context::{BaseProbe, Chain, CompactionReason, Error, Frame, Item, Snapshot, Turn};
 use forerunner_core::{ContextId, TaskId};
 use forerunner_store::{ContextCommit, ContextVersion, SharedObject, SharedObjectKind, born_of};
 
@@ -59,7 +59,7 @@ pub(crate) struct Commit {
     /// The compaction that the chain then needs, in the background.
     pub(crate) compaction: Option<Compaction>,
     /// Whether the frame replaced a chain at its limit.
-    pub(crate) rebased: bool,
+    pub(crate) compacted: bool,
 }
 
 impl Memory {
@@ -106,12 +106,12 @@ impl Memory {
             items: next.len() as u64,
             pieces: step.pieces,
         };
-        let rebased = commit.full && self.version > 0;
+        let compacted = commit.full && self.version > 0;
         let (context, version) = (self.context.clone(), self.version + 1);
         let memory =
             Self { context, born, version, snapshot: next, repaired: None, chain_state: Some(step.chain_state) };
         let compaction = step.compaction.map(|(turn, slot)| Compaction { memory: memory.clone(), turn, slot });
-        Ok(Some(Commit { commit, memory, compaction, rebased }))
+        Ok(Some(Commit { commit, memory, compaction, compacted }))
     }
 }
 
@@ -166,12 +166,12 @@ impl ChainState {
         let fresh_base_bytes = self.probe.estimate(next.size_bytes());
         let turn = Turn { delta: &delta, next, restores_per_turn, fresh_base_bytes };
         let before = self.chain.clone();
-        let advice = before.should_rebase(&turn);
+        let advice = before.should_compact(&turn);
         if self.chain.append(&turn).is_err() {
             return Step::base(&memory.context, next, codecs);
         }
         let is_long = self.chain.len() + FRAMES_LEFT > next.limits().chain_frames;
-        let is_long = is_long || matches!(advice, Some(Rebase::DeadBytes { .. }));
+        let is_long = is_long || matches!(advice, Some(CompactionReason::DeadBytes { .. }));
         let pieces = codecs.pieces(&codec)?;
         self.named.extend(by_name(&pieces));
         let is_due = advice.is_some() || is_long || self.probe.is_due(next.size_bytes());
@@ -193,7 +193,7 @@ impl ChainState {
         match result {
             CompactionResult::Failed => {}
             CompactionResult::Probed(probe) => self.probe = probe,
-            CompactionResult::Rebased(chain_state) => {
+            CompactionResult::Compacted(chain_state) => {
                 let mut chain = chain_state.chain;
                 // The accounting of read costs starts anew, as after a restore.
                 let appended = since.iter().try_for_each(|PendingFrame { delta, .. }| {

@@ -34,7 +34,7 @@ pub(super) enum CompactionResult {
     /// The chain remains; the size of a snapshot is measured.
     Probed(BaseProbe),
     /// The chain was replaced.
-    Rebased(Box<ChainState>),
+    Compacted(Box<ChainState>),
 }
 
 impl CompactionSlot {
@@ -74,9 +74,9 @@ impl Compaction {
     pub(crate) async fn finish(self, deps: &CompactorDeps) -> bool {
         let slot = self.slot.clone();
         let result = self.run(deps).await;
-        let is_rebased = matches!(result, CompactionResult::Rebased(_));
+        let is_compacted = matches!(result, CompactionResult::Compacted(_));
         slot.put(result);
-        is_rebased
+        is_compacted
     }
 
     async fn run(self, deps: &CompactorDeps) -> CompactionResult {
@@ -110,7 +110,7 @@ fn pays(turn: &TurnOutcome, memory: &Memory, encoded: &Encoded) -> bool {
     let fresh_base_bytes = encoded.frame.as_bytes().len();
     let TurnOutcome { before, delta, restores_per_turn, is_long } = turn;
     let turn = Turn { delta, next: &memory.snapshot, restores_per_turn: *restores_per_turn, fresh_base_bytes };
-    *is_long || before.should_rebase(&turn).is_some()
+    *is_long || before.should_compact(&turn).is_some()
 }
 
 async fn store(memory: Memory, encoded: Encoded, deps: &CompactorDeps) -> CompactionResult {
@@ -129,8 +129,8 @@ async fn store(memory: Memory, encoded: Encoded, deps: &CompactorDeps) -> Compac
     };
     match deps.store.rebase(base).await {
         Ok(true) => {
-            deps.metrics.rebased(bytes);
-            CompactionResult::Rebased(Box::new(chain_state))
+            deps.metrics.compacted(bytes);
+            CompactionResult::Compacted(Box::new(chain_state))
         }
         // The context was deleted, or a turn replaced its chain.
         Ok(false) => CompactionResult::Failed,

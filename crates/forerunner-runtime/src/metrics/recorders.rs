@@ -307,13 +307,13 @@ impl ContextMetrics {
     }
 
     /// Records that a task extended or replaced the stored chain of its context.
-    pub(crate) fn stored(&self, frames: usize, rebased: bool) {
+    pub(crate) fn stored(&self, frames: usize, compacted: bool) {
         self.chain_frames.record(frames as f64);
-        self.compactions[0].increment(u64::from(rebased));
+        self.compactions[0].increment(u64::from(compacted));
     }
 
     /// Records that a compaction stored a snapshot.
-    pub(crate) fn rebased(&self, bytes: u64) {
+    pub(crate) fn compacted(&self, bytes: u64) {
         self.compactions[1].increment(1);
         self.compacted_bytes.increment(bytes);
     }

@@ -34,7 +34,7 @@ pub struct HistoryCounts {
     /// Compactions that ended.
     pub compactions: u64,
     /// Compactions that replaced a chain by a fresh snapshot.
-    pub rebases: u64,
+    pub fresh_bases: u64,
     /// Contexts that were deleted.
     pub deletions: u64,
 }
@@ -46,7 +46,7 @@ impl AddAssign for HistoryCounts {
         self.restarts += other.restarts;
         self.restores += other.restores;
         self.compactions += other.compactions;
-        self.rebases += other.rebases;
+        self.fresh_bases += other.fresh_bases;
         self.deletions += other.deletions;
     }
 }
@@ -226,7 +226,7 @@ impl History {
             metrics: PoolMetrics::new(&self.pool).contexts,
             permits: Arc::new(Semaphore::new(1)),
         };
-        self.counts.rebases += u64::from(compaction.finish(&deps).await);
+        self.counts.fresh_bases += u64::from(compaction.finish(&deps).await);
         self.counts.compactions += 1;
     }
 

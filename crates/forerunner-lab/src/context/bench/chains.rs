@@ -1,4 +1,4 @@
-//! What storing and restoring a context costs, by the re-base rule and by the best plan in hindsight.
+//! What storing and restoring a context costs, by the compaction rule and by the best plan in hindsight.
 
 use forerunner_context::{BaseProbe, Chain, Codec, Error, FRAME_OVERHEAD_BYTES, Frame, Snapshot, Turn};
 
@@ -44,12 +44,12 @@ impl<'a> Turns<'a> {
             Ok((Chain::start(&base, context.limits())?, BaseProbe::new(&base, context)))
         };
         let (mut chain, mut probe) = start(&self.contexts[0])?;
-        let mut account = Account::new(restores_per_turn);
-        account.turn(self.full_bytes[0], chain.encoded_bytes(), 1);
+        let mut costs = ByteCosts::new(restores_per_turn);
+        costs.turn(self.full_bytes[0], chain.encoded_bytes(), 1);
         for (delta, next) in self.deltas.iter().zip(&self.contexts[1..]) {
             let fresh_base_bytes = probe.fresh_base_bytes(self.codec, next)?;
             let turn = Turn { delta, next, restores_per_turn, fresh_base_bytes };
-            let written = match chain.should_rebase(&turn) {
+            let written = match chain.should_compact(&turn) {
                 Some(_) => {
                     (chain, probe) = start(next)?;
                     chain.encoded_bytes()
@@ -59,9 +59,9 @@ impl<'a> Turns<'a> {
                     delta.as_bytes().len()
                 }
             };
-            account.turn(written, chain.encoded_bytes(), chain.len());
+            costs.turn(written, chain.encoded_bytes(), chain.len());
         }
-        Ok(account.bytes)
+        Ok(costs.bytes)
     }
 
     /// The cheapest way to cut the turns into chains, by dynamic programming over where the last one starts.
@@ -70,27 +70,27 @@ impl<'a> Turns<'a> {
         let mut best = vec![f64::INFINITY; turns + 1];
         best[0] = 0.0;
         for base in 0..turns {
-            let mut account = Account { bytes: best[base], restores_per_turn };
+            let mut costs = ByteCosts { bytes: best[base], restores_per_turn };
             let mut chain_bytes = self.full_bytes[base];
-            account.turn(chain_bytes, chain_bytes, 1);
-            best[base + 1] = best[base + 1].min(account.bytes);
+            costs.turn(chain_bytes, chain_bytes, 1);
+            best[base + 1] = best[base + 1].min(costs.bytes);
             for (frames, turn) in (2..).zip(base + 1..turns) {
                 let delta = self.deltas[turn - 1].as_bytes().len();
                 chain_bytes += delta;
-                account.turn(delta, chain_bytes, frames);
-                best[turn + 1] = best[turn + 1].min(account.bytes);
+                costs.turn(delta, chain_bytes, frames);
+                best[turn + 1] = best[turn + 1].min(costs.bytes);
             }
         }
         best[turns]
     }
 }
 
-struct Account {
+struct ByteCosts {
     bytes: f64,
     restores_per_turn: f64,
 }
 
-impl Account {
+impl ByteCosts {
     fn new(restores_per_turn: f64) -> Self {
         Self { bytes: 0.0, restores_per_turn }
     }
@@ -127,16 +127,16 @@ mod tests {
         let turns = Turns::new(&codec, &contexts).unwrap();
         for restores in RESTORES_PER_TURN {
             let plan = |bases: u32| {
-                let mut account = Account::new(restores);
+                let mut costs = ByteCosts::new(restores);
                 let (mut chain, mut frames) = (0, 0);
                 for turn in 0..8 {
                     let is_base = turn == 0 || bases & 1 << turn != 0;
                     let written =
                         if is_base { turns.full_bytes[turn] } else { turns.deltas[turn - 1].as_bytes().len() };
                     (chain, frames) = if is_base { (written, 1) } else { (chain + written, frames + 1) };
-                    account.turn(written, chain, frames);
+                    costs.turn(written, chain, frames);
                 }
-                account.bytes
+                costs.bytes
             };
             let best = (0..1 << 8).map(plan).fold(f64::INFINITY, f64::min);
             assert!((turns.optimum(restores) - best).abs() < 1e-6, "{restores}");

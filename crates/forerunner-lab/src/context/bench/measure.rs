@@ -135,7 +135,7 @@ impl Sums {
             encode_us: Quantiles::of(self.encode_us),
             zstd3_full_us: Quantiles::of(self.zstd3_full_us),
             decode_us: Quantiles::of(self.decode_us),
-            rebase_cost_ratio: costs.map(|cost| cost.rule / cost.optimum).fold(1.0, f64::max),
+            compaction_cost_ratio: costs.map(|cost| cost.rule / cost.optimum).fold(1.0, f64::max),
         }
     }
 }

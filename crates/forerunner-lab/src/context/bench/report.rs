@@ -28,9 +28,9 @@ pub struct Report {
     pub zstd3_full_us: Quantiles,
     /// From a frame to the context.
     pub decode_us: Quantiles,
-    /// What storing and restoring costs by the re-base rule, against the best plan in hindsight: the worst over 0.01 to
+    /// What storing and restoring costs by the compaction rule, against the best plan in hindsight: the worst over 0.01 to
     /// 5 restores a turn and all edits.
-    pub rebase_cost_ratio: f64,
+    pub compaction_cost_ratio: f64,
 }
 
 /// Bytes of an edit, over bytes of appending.
@@ -103,14 +103,14 @@ pub fn table(reports: &[Report]) -> String {
     output::right_from(&mut bytes, 1);
     let both = |times: &Quantiles| format!("{:.0} / {:.0}", times.p50, times.p99);
     let mut times = output::table(
-        ["corpus", "encode µs", "zstd-3 of full µs", "decode µs", "re-base ÷ optimum"],
+        ["corpus", "encode µs", "zstd-3 of full µs", "decode µs", "compaction ÷ optimum"],
         reports.iter().map(|report| {
             [
                 report.corpus.clone(),
                 both(&report.encode_us),
                 both(&report.zstd3_full_us),
                 both(&report.decode_us),
-                format!("{:.3}", report.rebase_cost_ratio),
+                format!("{:.3}", report.compaction_cost_ratio),
             ]
         }),
     );
@@ -139,7 +139,7 @@ mod tests {
             encode_us: Quantiles { p50: 12.3, p99: 80.0 },
             zstd3_full_us: Quantiles { p50: 70.0, p99: 200.0 },
             decode_us: Quantiles::of(vec![]),
-            rebase_cost_ratio: 1.0312,
+            compaction_cost_ratio: 1.0312,
         }
     }
 
@@ -176,7 +176,7 @@ mod tests {
             "encode_us",
             "zstd3_full_us",
             "decode_us",
-            "rebase_cost_ratio",
+            "compaction_cost_ratio",
         ];
         expected.sort_unstable();
         fields.sort_unstable();
