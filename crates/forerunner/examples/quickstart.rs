@@ -30,7 +30,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let pool = Pool::new("listener", || async { Ok(Listener) }).size(2..=4);
     let runtime = Runtime::builder().pool(pool).start().await?;
 
-    // The compiler knows what the pool's agents take and give.
+    // The compiler knows the input and output types of the pool's agents.
     let listener: PoolRef<Listener> = runtime.pool("listener")?;
     let task = listener.submit("hello".to_owned()).context("trip").await?;
     assert_eq!(task.await?, 1);
