@@ -226,7 +226,7 @@ mod tests {
         agents       1 ready, 6 busy, 0 starting, 0 cooldown
         cold start   2.40 s
         forecast     3.0 tasks/s in 3.40 s (band 2.2 to 3.9), 2.10 s each, 0 waiting then
-        announced    40 tasks become due in 3.10 s, 40 within the cold start, which take 38 agents
+        announced    40 tasks become due in 3.10 s, 40 within the cold start, which need 38 agents
         need         8.4 agents before bounds and stabilization
         rule         holt
         reason       forecast_up
