@@ -25,6 +25,7 @@ pub fn pool(down: &Path) -> Pool {
     Pool::of("work", ["python3".to_owned(), "-I".to_owned(), "-S".to_owned(), text(&script), text(down)])
 }
 
+#[expect(clippy::disallowed_methods, reason = "a test compares it with the times of the service")]
 fn now_s() -> f64 {
     SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_secs_f64()
 }
