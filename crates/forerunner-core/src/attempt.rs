@@ -30,7 +30,7 @@ impl From<TaskState> for AttemptOutcome {
     fn from(state: TaskState) -> Self {
         match state {
             TaskState::Scheduled | TaskState::Queued => Self::Retried,
-            TaskState::Running => Self::Running,
+            TaskState::Running | TaskState::Waiting => Self::Running,
             TaskState::Succeeded => Self::Succeeded,
             // How it ended cannot be read any more.
             TaskState::Failed | TaskState::Damaged => Self::Failed,

@@ -66,7 +66,7 @@ pub enum Error {
     },
     /// A state name is unknown.
     #[error(
-        "task state `{value}` is unknown; use one of scheduled, queued, running, succeeded, failed, cancelled, expired, dead"
+        "task state `{value}` is unknown; use one of scheduled, queued, running, waiting, succeeded, failed, cancelled, expired, dead"
     )]
     State {
         /// The refused text.

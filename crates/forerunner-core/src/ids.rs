@@ -1,6 +1,11 @@
 //! Names and identifiers.
 
-use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
+use std::{
+    borrow::Borrow,
+    fmt,
+    str::FromStr,
+    sync::{Arc, LazyLock},
+};
 
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -183,6 +188,29 @@ name_type!(
     IdempotencyKey,
     check_idempotency_key
 );
+
+name_type!(
+    /// Names a tenant: 1 to 64 of `a-z 0-9 _ -`.
+    TenantName,
+    check_tenant_name
+);
+
+impl TenantName {
+    /// The text of the tenant of tasks that name none.
+    pub const DEFAULT: &str = "default";
+}
+
+impl Default for TenantName {
+    /// The tenant of tasks that name none.
+    fn default() -> Self {
+        static NAME: LazyLock<Arc<str>> = LazyLock::new(|| Arc::from(TenantName::DEFAULT));
+        Self(Arc::clone(&NAME))
+    }
+}
+
+fn check_tenant_name(text: &str) -> Result<(), Error> {
+    check_name("tenant", text)
+}
 
 fn check_pool_name(text: &str) -> Result<(), Error> {
     check_name("pool name", text)

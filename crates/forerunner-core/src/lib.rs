@@ -25,20 +25,26 @@ mod error;
 mod id_map;
 mod ids;
 pub mod json_text;
+mod new_task;
 #[cfg(feature = "openapi")]
 pub mod openapi;
 mod payload;
 pub mod placement;
 mod pool;
+mod priority;
 mod queue;
 mod restart;
 mod retry;
 mod schedule;
 mod shares;
 mod task;
+mod task_error;
 mod task_event;
+mod task_spec;
+mod task_state;
 mod time;
 mod time_text;
+pub mod transition;
 
 pub use agent::{AgentCounts, AgentState};
 pub use ago::parse_time;
@@ -53,10 +59,13 @@ pub use error::Error;
 pub use id_map::{IdMap, IdState};
 pub use ids::{
     AgentId, ContextId, IdempotencyKey, LeaseEpoch, MAX_KEY_LEN, MAX_NAME_LEN, NodeId, PoolName, ScheduleName, TaskId,
+    TenantName,
 };
+pub use new_task::{Labels, NewTask};
 pub use payload::Payload;
 pub use placement::{IdleAgents, PlacementReason, PlacementRecord};
 pub use pool::{AgentRecord, PoolAction, PoolEvent, PoolMachine, PoolRules, PoolTally, ScaleDownOrder, Selection};
+pub use priority::Priority;
 pub use queue::{POLL, QueueAction, QueueEvent, QueueMachine};
 pub use restart::{Circuit, RestartBudget, RestartPolicy};
 pub use retry::{CRASH_RETRY, Next, RetryPolicy, after_attempt};
@@ -65,6 +74,10 @@ pub use schedule::{
     ScheduleState, SkipReason, Step, key_of, name_in_key, next_step,
 };
 pub use shares::{Member, shares};
-pub use task::{DependencyFault, ErrorKind, Labels, NewTask, Outcome, Priority, Task, TaskError, TaskState};
+pub use task::Task;
+pub use task_error::{DependencyFault, ErrorKind, Outcome, TaskError};
 pub use task_event::{TaskEvent, TaskEventKind};
+pub use task_spec::{Occurrence, Part, TaskReport, TaskSpec};
+pub use task_state::TaskState;
 pub use time::{Clock, Timestamp};
+pub use transition::{Change, Transition};

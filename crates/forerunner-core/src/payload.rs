@@ -174,4 +174,21 @@ mod tests {
         assert_eq!(Payload::mended(r#"{"\uD83D":"cut \ud83d"}"#).unwrap().as_str(), r#"{"\ufffd":"cut \ufffd"}"#);
         assert_eq!(serde_json::to_string(&payload).unwrap(), payload.as_str());
     }
+
+    #[test]
+    fn payloads_are_not_nested_deeper_than_agents_can_read() {
+        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+        for (text, accepted) in [
+            (nested(Payload::MAX_NESTING), true),
+            (nested(Payload::MAX_NESTING + 1), false),
+            (nested(100_000), false),
+            (format!("{:?}", "[{".repeat(1_000)), true),
+            (r#"["\"[[", {"]": []}]"#.to_owned(), true),
+            (format!("[{}0]", "[],{},".repeat(1_000)), true),
+        ] {
+            let shown: String = text.chars().take(40).collect();
+            assert_eq!(Payload::parse(&text).is_ok(), accepted, "parsed: {shown}");
+            assert_eq!(serde_json::from_str::<Payload>(&text).is_ok(), accepted, "read: {shown}");
+        }
+    }
 }

@@ -76,6 +76,11 @@ pub enum Next {
         /// its queue, so that others are tried before it; in a conversation it stays where it is.
         counts: bool,
     },
+    /// The agent asked something: the task waits for the answer without an agent, and the attempt does not count.
+    Wait {
+        /// What it asked: a JSON list.
+        requests: Payload,
+    },
     /// The task returns to the front of its queue, and the attempt does not count.
     Release,
 }

@@ -1,333 +1,11 @@
-//! Tasks: what was submitted, their state, and how they ended.
+//! A task as the store has it.
 
-use std::{collections::BTreeMap, fmt, str::FromStr, time::Duration};
-
-use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 use crate::{
-    AgentId, ContextCost, ContextId, Error, IdempotencyKey, LeaseEpoch, Next, NodeId, Payload, PoolName, RetryPolicy,
-    TaskId, Timestamp,
+    AgentId, ContextCost, ContextId, ErrorKind, IdempotencyKey, Labels, LeaseEpoch, NewTask, NodeId, Payload, PoolName,
+    Priority, RetryPolicy, TaskError, TaskId, TaskReport, TaskSpec, TaskState, TenantName, Timestamp,
 };
-
-/// The urgency of a task: 0 (last) to 9 (first), by default 4.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "u64", into = "u64")]
-pub struct Priority(u8);
-
-impl Priority {
-    /// The most urgent priority.
-    pub const MAX: Self = Self(9);
-
-    /// Checks and wraps a priority.
-    ///
-    /// # Errors
-    /// [`Error::Priority`] above 9.
-    pub fn new(value: u64) -> Result<Self, Error> {
-        match u8::try_from(value) {
-            Ok(level) if level <= Self::MAX.0 => Ok(Self(level)),
-            _ => Err(Error::Priority { value }),
-        }
-    }
-
-    /// Returns the number, 0 to 9.
-    pub const fn get(self) -> u8 {
-        self.0
-    }
-}
-
-impl Default for Priority {
-    fn default() -> Self {
-        Self(4)
-    }
-}
-
-impl TryFrom<u64> for Priority {
-    type Error = Error;
-
-    fn try_from(value: u64) -> Result<Self, Error> {
-        Self::new(value)
-    }
-}
-
-impl From<Priority> for u64 {
-    fn from(priority: Priority) -> Self {
-        u64::from(priority.0)
-    }
-}
-
-/// The state of a task.
-///
-/// ```text
-/// scheduled ──due──▶ queued ──leased──▶ running ──▶ succeeded
-///     ▲                 │                  │  ├────▶ failed      (not worth a retry)
-///     └──── backoff ────┼──────────────────┤  └────▶ dead        (attempts or crashes spent)
-///                       ▼                  ▼
-///               cancelled, expired ◀───────┘
-/// ```
-///
-/// From every state a task becomes `damaged` when the store can no longer read its row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema), schema(description = "The state of a task."))]
-#[serde(rename_all = "snake_case")]
-pub enum TaskState {
-    /// Waits for its `run_at`: a delay that was asked for, or the backoff before a retry.
-    Scheduled,
-    /// Waits for an agent, or for the task of the same context ahead of it.
-    Queued,
-    /// Leased to an agent.
-    Running,
-    /// Ended with an output.
-    Succeeded,
-    /// Ended with an error that a retry would not cure.
-    Failed,
-    /// Ended by request.
-    Cancelled,
-    /// Passed its deadline.
-    Expired,
-    /// Ran out of attempts, or crashed its agent too often. Can be retried by hand.
-    Dead,
-    /// Set aside, because its row in the store cannot be read. Can be redriven once the row is repaired.
-    Damaged,
-}
-
-impl TaskState {
-    /// All states, in the order of a task's life.
-    pub const ALL: [Self; 9] = [
-        Self::Scheduled,
-        Self::Queued,
-        Self::Running,
-        Self::Succeeded,
-        Self::Failed,
-        Self::Cancelled,
-        Self::Expired,
-        Self::Dead,
-        Self::Damaged,
-    ];
-
-    /// Returns the name used in JSON, metrics and stores.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Scheduled => "scheduled",
-            Self::Queued => "queued",
-            Self::Running => "running",
-            Self::Succeeded => "succeeded",
-            Self::Failed => "failed",
-            Self::Cancelled => "cancelled",
-            Self::Expired => "expired",
-            Self::Dead => "dead",
-            Self::Damaged => "damaged",
-        }
-    }
-
-    /// Returns whether nothing more happens by itself.
-    pub const fn is_terminal(self) -> bool {
-        !matches!(self, Self::Scheduled | Self::Queued | Self::Running)
-    }
-
-    /// Returns whether a task may be sent back to the queue by hand.
-    pub const fn can_be_retried(self) -> bool {
-        matches!(self, Self::Failed | Self::Dead | Self::Cancelled | Self::Expired | Self::Damaged)
-    }
-
-    /// Returns whether a task may change from this state to `next`. A retry by hand is the only way out of an end,
-    /// except for `damaged`: there the row returns to its earlier state, or the task is cancelled.
-    pub const fn can_become(self, next: Self) -> bool {
-        use TaskState::{Cancelled, Damaged, Dead, Expired, Failed, Queued, Running, Scheduled, Succeeded};
-        if matches!(next, Damaged) {
-            return !matches!(self, Damaged);
-        }
-        matches!(
-            (self, next),
-            (Scheduled, Queued | Cancelled | Expired)
-                | (Queued, Running | Cancelled | Expired)
-                | (Running, Scheduled | Queued | Succeeded | Failed | Cancelled | Expired | Dead)
-                | (Failed | Dead | Cancelled | Expired, Queued)
-                | (Damaged, Queued | Succeeded | Failed | Cancelled | Expired | Dead)
-        )
-    }
-}
-
-impl fmt::Display for TaskState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-impl FromStr for TaskState {
-    type Err = Error;
-
-    fn from_str(text: &str) -> Result<Self, Error> {
-        Self::ALL
-            .into_iter()
-            .find(|state| state.as_str() == text)
-            .ok_or_else(|| Error::State { value: text.to_owned() })
-    }
-}
-
-/// Free key-value pairs that a listing can filter by.
-pub type Labels = BTreeMap<String, String>;
-
-/// What a submitter asks for.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NewTask {
-    /// The pool whose agents can do it.
-    pub pool: PoolName,
-    /// What the agent is given.
-    pub input: Payload,
-    /// The conversation it belongs to: tasks of one context run one at a time, in order.
-    pub context: Option<ContextId>,
-    /// How urgent it is.
-    pub priority: Priority,
-    /// Not before this time.
-    pub run_at: Option<Timestamp>,
-    /// Not after this time.
-    pub deadline: Option<Timestamp>,
-    /// Longest run of one attempt; by default the pool's limit.
-    pub timeout: Option<Duration>,
-    /// Attempts in all; by default the pool's limit.
-    pub max_attempts: Option<u32>,
-    /// Free pairs to filter by.
-    pub labels: Labels,
-    /// Makes the submission repeatable.
-    pub idempotency_key: Option<IdempotencyKey>,
-    /// The task whose agent submits it, if it is one's child: it is one level deeper.
-    pub parent: Option<TaskId>,
-}
-
-impl NewTask {
-    /// A task with nothing but a pool and an input.
-    pub fn new(pool: PoolName, input: Payload) -> Self {
-        Self {
-            pool,
-            input,
-            context: None,
-            priority: Priority::default(),
-            run_at: None,
-            deadline: None,
-            timeout: None,
-            max_attempts: None,
-            labels: Labels::new(),
-            idempotency_key: None,
-            parent: None,
-        }
-    }
-}
-
-/// Why an attempt ended without an output. The name is part of the API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-#[serde(rename_all = "snake_case")]
-#[non_exhaustive]
-pub enum ErrorKind {
-    /// The agent answered with an error.
-    AgentError,
-    /// The agent's code panicked.
-    AgentPanicked,
-    /// The agent, or its process, went away during the attempt.
-    AgentLost,
-    /// The agent broke the protocol, or went over a bound.
-    AgentProtocol,
-    /// The attempt ran longer than its timeout.
-    Timeout,
-    /// The deadline passed.
-    DeadlineExceeded,
-    /// Someone asked for it to stop.
-    Cancelled,
-    /// The input does not fit the agent's type.
-    InvalidInput,
-    /// The output or the context is over its limit.
-    TooLarge,
-    /// The node went away during the attempt.
-    NodeLost,
-    /// The context could not be restored.
-    ContextLost,
-    /// The row of the task in the store cannot be read.
-    Damaged,
-}
-
-impl ErrorKind {
-    /// Returns the name used in JSON, metrics and stores.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::AgentError => "agent_error",
-            Self::AgentPanicked => "agent_panicked",
-            Self::AgentLost => "agent_lost",
-            Self::AgentProtocol => "agent_protocol",
-            Self::Timeout => "timeout",
-            Self::DeadlineExceeded => "deadline_exceeded",
-            Self::Cancelled => "cancelled",
-            Self::InvalidInput => "invalid_input",
-            Self::TooLarge => "too_large",
-            Self::NodeLost => "node_lost",
-            Self::ContextLost => "context_lost",
-            Self::Damaged => "damaged",
-        }
-    }
-
-    /// Returns whether the attempt crashed the agent or its node: such a task is quarantined early. An agent that broke
-    /// the protocol is stopped, so it counts too.
-    pub const fn is_crash(self) -> bool {
-        matches!(self, Self::AgentPanicked | Self::AgentLost | Self::AgentProtocol | Self::NodeLost)
-    }
-
-    /// Returns whether the attempt may have cost its agent: the agent crashed, or was stopped since it did not end in time.
-    pub const fn costs_agent(self) -> bool {
-        matches!(self, Self::AgentPanicked | Self::AgentLost | Self::AgentProtocol | Self::Timeout)
-    }
-}
-
-impl fmt::Display for ErrorKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// Why an attempt, or a task, ended without an output.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
-pub struct TaskError {
-    /// The kind, for programs.
-    pub kind: ErrorKind,
-    /// What happened, for people.
-    pub message: String,
-    /// The last lines that the agent wrote to standard error. They are stored with the attempt, not with the error of
-    /// the task.
-    #[serde(skip)]
-    pub log: Option<Box<str>>,
-    /// Whether the agent says that what it depends on failed. It is for the pool, and not stored.
-    #[serde(skip)]
-    pub dependency: Option<DependencyFault>,
-}
-
-/// What an agent knows of a failure of what it depends on, such as a model provider.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct DependencyFault {
-    /// How long the dependency asks callers to wait, as in the header `Retry-After` of HTTP.
-    pub retry_after: Option<Duration>,
-}
-
-impl TaskError {
-    /// Builds an error.
-    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), log: None, dependency: None }
-    }
-
-    /// Blames what the agent depends on.
-    pub fn with_dependency(self, dependency: Option<DependencyFault>) -> Self {
-        Self { dependency, ..self }
-    }
-
-    /// Adds the last lines that the agent wrote to standard error.
-    pub fn with_log(self, log: Option<String>) -> Self {
-        Self { log: log.map(String::into_boxed_str), ..self }
-    }
-}
-
-impl fmt::Display for TaskError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.kind, self.message)
-    }
-}
 
 /// A task as the store has it.
 #[derive(Debug, Clone, PartialEq)]
@@ -368,6 +46,10 @@ pub struct Task {
     pub parent: Option<TaskId>,
     /// The number of tasks above it: 0 without a parent. The store sets it when it accepts the task.
     pub depth: u32,
+    /// The tenant that it belongs to.
+    pub tenant: TenantName,
+    /// What else its submitter said of it.
+    pub spec: Option<Box<TaskSpec>>,
     /// Attempts begun so far.
     pub attempt: u32,
     /// Attempts that crashed the agent or the node, or made the agent break the protocol.
@@ -386,6 +68,10 @@ pub struct Task {
     pub output: Option<Payload>,
     /// Why the newest attempt ended without an output.
     pub error: Option<TaskError>,
+    /// What its agent asked: a JSON list, with the answers once there are some.
+    pub requests: Option<Box<Payload>>,
+    /// What its end adds to the result.
+    pub report: Option<Box<TaskReport>>,
 }
 
 impl Task {
@@ -413,6 +99,8 @@ impl Task {
             idempotency_key: new.idempotency_key,
             parent: new.parent,
             depth: 0,
+            tenant: new.tenant,
+            spec: new.spec,
             attempt: 0,
             crashes: 0,
             epoch: LeaseEpoch::default(),
@@ -422,37 +110,14 @@ impl Task {
             node: None,
             output: None,
             error: None,
+            requests: None,
+            report: None,
         }
     }
 
     /// Seconds from being due to the start of the newest attempt, if there was one.
     pub fn wait(&self) -> Option<Duration> {
         self.started_at.map(|started| started.since(self.run_at.max(self.submitted_at)))
-    }
-
-    /// Makes what [`crate::after_attempt`] decided true.
-    pub fn apply(&mut self, next: &Next, now: Timestamp) {
-        match next {
-            Next::Finish { state, output, error } => {
-                self.state = *state;
-                self.output.clone_from(output);
-                self.error.clone_from(error);
-                self.finished_at = Some(now);
-                self.crashes += u32::from(error.as_ref().is_some_and(|error| error.kind.is_crash()));
-            }
-            Next::Retry { run_at, error, crash, counts } => {
-                self.state = if *run_at > now { TaskState::Scheduled } else { TaskState::Queued };
-                self.run_at = *run_at;
-                self.error = Some(error.clone());
-                self.crashes += u32::from(*crash);
-                self.attempt = self.attempt.saturating_sub(u32::from(!counts));
-            }
-            Next::Release => {
-                self.state = TaskState::Queued;
-                self.attempt = self.attempt.saturating_sub(1);
-                self.started_at = None;
-            }
-        }
     }
 
     /// Returns whether an attempt may have crashed an agent, so that the next may crash another. The loss of a node
@@ -476,45 +141,9 @@ impl Task {
     }
 }
 
-/// How one attempt ended.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Outcome {
-    /// With an output.
-    Succeeded(Payload),
-    /// With an error that another attempt may cure.
-    Failed(TaskError),
-    /// With an error that no other attempt would cure.
-    Rejected(TaskError),
-    /// Stopped by request.
-    Cancelled,
-    /// Released untouched: the attempt does not count.
-    Released,
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ends_are_left_only_by_redriving() {
-        for from in TaskState::ALL.into_iter().filter(|state| state.is_terminal()) {
-            for to in TaskState::ALL {
-                let is_mended = from == TaskState::Damaged && to.is_terminal();
-                let allowed =
-                    (from.can_be_retried() && to == TaskState::Queued) || to == TaskState::Damaged || is_mended;
-                let allowed = allowed && (from, to) != (TaskState::Damaged, TaskState::Damaged);
-                assert_eq!(from.can_become(to), allowed, "{from} to {to}");
-            }
-        }
-    }
-
-    #[test]
-    fn names_survive_their_text_form() {
-        for state in TaskState::ALL {
-            assert_eq!(state.as_str().parse::<TaskState>().unwrap(), state);
-            assert_eq!(serde_json::to_string(&state).unwrap(), format!("\"{state}\""));
-        }
-    }
 
     #[test]
     fn a_task_takes_what_its_submitter_left_open_from_the_pool() {
@@ -552,28 +181,5 @@ mod tests {
             let task = Task { crashes, error, ..fresh.clone() };
             assert_eq!(task.is_suspect(), suspect, "{crashes} crashes, {newest:?}");
         }
-    }
-
-    #[test]
-    fn payloads_are_not_nested_deeper_than_agents_can_read() {
-        let nested = |depth: usize| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
-        for (text, accepted) in [
-            (nested(Payload::MAX_NESTING), true),
-            (nested(Payload::MAX_NESTING + 1), false),
-            (nested(100_000), false),
-            (format!("{:?}", "[{".repeat(1_000)), true),
-            (r#"["\"[[", {"]": []}]"#.to_owned(), true),
-            (format!("[{}0]", "[],{},".repeat(1_000)), true),
-        ] {
-            let shown: String = text.chars().take(40).collect();
-            assert_eq!(Payload::parse(&text).is_ok(), accepted, "parsed: {shown}");
-            assert_eq!(serde_json::from_str::<Payload>(&text).is_ok(), accepted, "read: {shown}");
-        }
-    }
-
-    #[test]
-    fn priorities_end_at_nine() {
-        assert_eq!(Priority::new(9).unwrap(), Priority::MAX);
-        assert!(Priority::new(10).unwrap_err().to_string().contains("0 (last) to 9 (first)"));
     }
 }

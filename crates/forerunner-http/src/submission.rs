@@ -50,8 +50,6 @@ macro_rules! task_body {
         impl $name {
             fn task(self, pool: PoolName, idempotency_key: Option<IdempotencyKey>) -> NewTask {
                 NewTask {
-                    pool,
-                    input: self.input,
                     context: self.context,
                     priority: self.priority,
                     run_at: self.run_at,
@@ -61,6 +59,7 @@ macro_rules! task_body {
                     labels: self.labels,
                     idempotency_key,
                     parent: self.parent,
+                    ..NewTask::new(pool, self.input)
                 }
             }
         }

@@ -34,7 +34,7 @@ impl Tx<'_> {
         let sql = format!(
             "WITH w AS (SELECT t.pool, t.context, t.priority, t.due, t.task, CASE WHEN $2 THEN \
              (extract(epoch FROM clock_timestamp()) * 1000000)::int8 ELSE t.due END AS now FROM tasks t \
-             WHERE {condition}) UPDATE ready r SET prefers = c.node, prefers_until = w.now + $3 \
+             WHERE {condition}) UPDATE ready r SET preferred_node = c.node, preferred_until = w.now + $3 \
              FROM w JOIN contexts c ON c.pool = w.pool AND c.name = w.context JOIN nodes n ON n.node = c.node \
              AND n.report IS NOT NULL AND n.lease_until >= w.now \
              WHERE r.pool = w.pool AND r.urgency = 9 - w.priority AND r.due = w.due AND r.task = w.task RETURNING r.pool"

@@ -37,7 +37,7 @@ pub(crate) use with_attempt;
 #[derive(Deserialize)]
 struct Stored {
     attempt: u32,
-    state: usize,
+    state: i64,
     started_at: i64,
     ended_at: i64,
     agent: Option<Uuid>,
@@ -49,7 +49,7 @@ struct Stored {
 
 impl Stored {
     fn record(self) -> AttemptRecord {
-        let state = TaskState::ALL.get(self.state).copied().unwrap_or(TaskState::Failed);
+        let state = TaskState::from_code(self.state).unwrap_or(TaskState::Failed);
         AttemptRecord {
             attempt: self.attempt,
             outcome: state.into(),

@@ -2,10 +2,13 @@
 //!
 //! Locks are acquired in the order of the module `tx`: the queues of all contexts, then ready rows, then task rows.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::LazyLock,
+};
 
-use forerunner_core::{ContextId, LeaseEpoch, PoolName, TaskId, TaskState, Timestamp};
-use forerunner_store::{BulkAction, BulkOutcome, BulkRefusal, PoolOutcome, backend};
+use forerunner_core::{ContextId, LeaseEpoch, PoolName, TaskId, TaskState, Timestamp, transition};
+use forerunner_store::{BulkAction, BulkOutcome, BulkRefusal, PoolOutcome};
 use tokio_postgres::{
     Row,
     types::{ToSql, Type},
@@ -14,68 +17,61 @@ use uuid::Uuid;
 
 use crate::{
     affinity::Which,
-    attempts::with_attempt,
     events::{Redriven, error},
     failure::{Fault, Sql},
-    history::ending,
+    history::{Ending, ending, recalling},
     rows::{QueueKey, context, get, optional_time, pool, state, time},
     tables::earliest_end,
     tx::{Param, Tx},
 };
 
 /// Ends tasks that wait, unless their state is another one than that given; answers their ids.
-const CANCEL_MANY: &str = ending!(
-    "SELECT s.task, s.was, $3::int2 AS state, $4::int8 AS finished_at, $5::text AS error_kind, $6::text AS error, \
-     NULL::text AS output, NULL::int8 AS crashes, NULL::uuid AS agent, NULL::int8 AS started_at, NULL::text AS log \
-     FROM unnest($1::int8[], $2::int2[]) AS s (task, was)",
-    "t.task = ANY (ARRAY[s.task]) AND t.state::int4 = s.was",
-    "(SELECT c.cost FROM context_costs c WHERE c.task = i.task)",
-    "c AS (DELETE FROM context_costs c USING d WHERE c.task = ANY (ARRAY[d.task])), "
-);
+static CANCEL_MANY: LazyLock<String> = LazyLock::new(|| {
+    ending(&Ending {
+        source: "SELECT s.task, s.was, $3::int2 AS state, $4::int8 AS finished_at, $5::text AS error_kind, \
+                 $6::text AS error, NULL::text AS output, NULL::int8 AS crashes, NULL::uuid AS agent, \
+                 NULL::int8 AS started_at, NULL::text AS log FROM unnest($1::int8[], $2::int2[]) AS s (task, was)",
+        these: "t.task = ANY (ARRAY[s.task]) AND t.state::int4 = s.was",
+        has_cost: true,
+    })
+});
 
 /// Returns ended tasks in some states to their queues with fresh attempts; returns their earlier rows.
-const RETRY_MANY: &str = "\
-WITH h AS (
-    DELETE FROM history WHERE id = ANY ($1) AND finished_at >= $2 AND state = ANY ($3) RETURNING *,
-        greatest($4::int8, CASE WHEN context IS NOT NULL THEN (SELECT l.due FROM line l WHERE l.pool = history.pool
-            AND l.context = history.context AND l.rank <= 1 ORDER BY l.rank DESC, l.due DESC LIMIT 1) END) AS place,
-        CASE WHEN deadline > $4 THEN deadline END AS kept_deadline
-), t AS (
-    INSERT INTO tasks (task, id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch, attempts,
-        parent, depth)
-    SELECT task, id, pool, 1, context, priority, place, $4, kept_deadline, 0, 0, epoch, attempts, parent, depth FROM h
-), i AS (
-    INSERT INTO inputs (task, submitted_at, timeout, max_attempts, max_crashes, backoff_initial, backoff_max, input,
-        labels, label_pairs, key)
-    SELECT task, submitted_at, timeout, max_attempts, max_crashes, backoff_initial, backoff_max, input, labels,
-        label_pairs, key FROM h
-), c AS (
-    INSERT INTO context_costs (task, cost) SELECT task, cost FROM h WHERE cost IS NOT NULL
-), e AS (
-    INSERT INTO events (task, seq, at, kind, attempt, error_kind, text)
-    SELECT h.task, (e->>0)::int8, (e->>1)::int8, (e->>2)::int2, (e->>3)::int8, e->>4, e->>5
-    FROM h, jsonb_array_elements(h.log) e
-), s AS (
-    DELETE FROM spoken s USING h WHERE s.finished_at = ANY (ARRAY[h.finished_at]) AND s.task = ANY (ARRAY[h.task])
-), l AS (
-    INSERT INTO line (pool, context, rank, due, task) SELECT pool, context, 1, place, task FROM h WHERE context IS NOT NULL
-), r AS (
-    INSERT INTO ready (pool, urgency, due, task, deadline)
-    SELECT pool, 9 - priority, place, task, kept_deadline FROM h WHERE context IS NULL
-)
-SELECT id, pool, task, priority, place, kept_deadline, state, context, octet_length(input)::int8, epoch, attempt,
-    submitted_at, due, started_at, finished_at, error_kind, error FROM h";
+static RETRY_MANY: LazyLock<String> = LazyLock::new(|| {
+    let parts = recalling("place", |column| match column {
+        "state" => Some("1"),
+        "run_at" => Some("$4"),
+        "deadline" => Some("kept_deadline"),
+        "attempt" | "crashes" => Some("0"),
+        "started_at" | "finished_at" | "agent" | "node" | "error_kind" | "error" | "requests" | "report" => {
+            Some("NULL")
+        }
+        _ => None,
+    });
+    format!(
+        "WITH h AS (DELETE FROM history WHERE id = ANY ($1) AND finished_at >= $2 AND state = ANY ($3) RETURNING *, \
+         greatest($4::int8, CASE WHEN context IS NOT NULL THEN (SELECT l.due FROM context_queue l WHERE l.pool = history.pool \
+         AND l.context = history.context AND l.rank <= 1 ORDER BY l.rank DESC, l.due DESC LIMIT 1) END) AS place, \
+         CASE WHEN deadline > $4 THEN deadline END AS kept_deadline), {parts}, \
+         l AS (INSERT INTO context_queue (pool, context, rank, due, task) \
+         SELECT pool, context, 1, place, task FROM h WHERE context IS NOT NULL), \
+         r AS (INSERT INTO ready (pool, urgency, due, task, deadline) \
+         SELECT pool, 9 - priority, place, task, kept_deadline FROM h WHERE context IS NULL) \
+         SELECT id, pool, task, priority, place, kept_deadline, state, context, octet_length(input)::int8, epoch, \
+         attempt, submitted_at, due, started_at, finished_at, error_kind, error FROM h"
+    )
+});
 
 /// Removes tasks from the history, with all their data; returns their ids and pools.
 const DELETE_MANY: &str = "\
 WITH h AS (
     DELETE FROM history WHERE id = ANY ($1) AND finished_at >= $2 RETURNING id, pool, key, task, finished_at
 ), k AS (
-    DELETE FROM keys k USING h WHERE k.pool = ANY (ARRAY[h.pool]) AND k.key = ANY (ARRAY[h.key]) AND k.id = h.id
+    DELETE FROM idempotency_keys k USING h WHERE k.pool = ANY (ARRAY[h.pool]) AND k.key = ANY (ARRAY[h.key]) AND k.id = h.id
 ), v AS (
     DELETE FROM events v USING h WHERE v.task = ANY (ARRAY[h.task])
 ), s AS (
-    DELETE FROM spoken s USING h WHERE s.finished_at = ANY (ARRAY[h.finished_at]) AND s.task = ANY (ARRAY[h.task])
+    DELETE FROM tasks_with_events s USING h WHERE s.finished_at = ANY (ARRAY[h.finished_at]) AND s.task = ANY (ARRAY[h.task])
 )
 SELECT id, pool FROM h";
 
@@ -86,7 +82,7 @@ WITH t AS (
 ), i AS (
     DELETE FROM inputs i USING t WHERE i.task = ANY (ARRAY[t.task]) RETURNING i.key, t.pool, t.id
 ), k AS (
-    DELETE FROM keys k USING i WHERE k.pool = ANY (ARRAY[i.pool]) AND k.key = ANY (ARRAY[i.key]) AND k.id = i.id
+    DELETE FROM idempotency_keys k USING i WHERE k.pool = ANY (ARRAY[i.pool]) AND k.key = ANY (ARRAY[i.key]) AND k.id = i.id
 ), o AS (
     DELETE FROM outputs o USING t WHERE o.task = ANY (ARRAY[t.task])
 ), v AS (
@@ -149,9 +145,8 @@ impl Tx<'_> {
         for spot in waiting.iter().filter(|task| ready.contains(&task.spot.row)) {
             outcome.pool(&spot.spot.pool).claimable -= 1;
         }
-        let is_free = |task: &&Brief| {
-            task.context.is_some() || task.state == TaskState::Scheduled || ready.contains(&task.spot.row)
-        };
+        let is_free =
+            |task: &&Brief| task.context.is_some() || task.state != TaskState::Queued || ready.contains(&task.spot.row);
         let ended = self.end_many(&waiting.iter().filter(is_free).collect::<Vec<_>>(), now).await?;
         if waiting.iter().any(|task| ready.contains(&task.spot.row) && !ended.contains(&task.spot.row)) {
             return Err(Fault::Conflict);
@@ -268,7 +263,7 @@ impl Tx<'_> {
             return Ok(Vec::new());
         }
         let rows: Vec<i64> = running.iter().map(|task| task.spot.row).collect();
-        let sql = "UPDATE tasks SET stop_epoch = epoch WHERE task = ANY($1) AND state::int4 = 2 RETURNING task";
+        let sql = "UPDATE tasks SET cancel_epoch = epoch WHERE task = ANY($1) AND state::int4 = 2 RETURNING task";
         let stopped = self.rows_of(sql, &[(&rows, Type::INT8_ARRAY)]).await?;
         let (stopping, open): (Vec<_>, Vec<_>) = running.iter().partition(|task| stopped.contains(&task.spot.row));
         for task in stopping {
@@ -294,7 +289,7 @@ impl Tx<'_> {
         if tasks.is_empty() {
             return Ok(HashSet::new());
         }
-        let error = backend::cancelled();
+        let error = transition::cancelled();
         let rows: Vec<i64> = tasks.iter().map(|task| task.spot.row).collect();
         let states: Vec<i16> = tasks.iter().map(|task| task.state as i16).collect();
         let (to, now) = (TaskState::Cancelled as i16, now.as_micros());
@@ -307,7 +302,7 @@ impl Tx<'_> {
             (&error.message, Type::TEXT),
         ];
         let ids: HashSet<Uuid> =
-            self.query(CANCEL_MANY, &params).await?.iter().map(|row| get(row, 0)).collect::<Sql<_>>()?;
+            self.query(&CANCEL_MANY, &params).await?.iter().map(|row| get(row, 0)).collect::<Sql<_>>()?;
         Ok(tasks.iter().filter(|task| ids.contains(task.id.as_uuid())).map(|task| task.spot.row).collect())
     }
 
@@ -328,7 +323,7 @@ impl Tx<'_> {
             (&states, Type::INT2_ARRAY),
             (&now_micros, Type::INT8),
         ];
-        let rows = self.query(RETRY_MANY, &params).await?;
+        let rows = self.query(&RETRY_MANY, &params).await?;
         self.log_redrives(&rows.iter().map(redriven).collect::<Sql<Vec<_>>>()?, now).await?;
         rows.iter().map(brief).collect()
     }
@@ -351,7 +346,7 @@ impl Tx<'_> {
         }
         let sql = "SELECT h.pool, h.task, h.priority, h.due, h.deadline FROM unnest($1::text[], $2::text[]) \
                    AS s (pool, context), LATERAL (SELECT l.pool, l.rank, l.due, l.task, t.state, t.priority, t.deadline \
-                   FROM line l JOIN tasks t ON t.task = ANY (ARRAY[l.task]) WHERE l.pool = s.pool AND l.context = s.context \
+                   FROM context_queue l JOIN tasks t ON t.task = ANY (ARRAY[l.task]) WHERE l.pool = s.pool AND l.context = s.context \
                    ORDER BY l.rank, l.due, l.task LIMIT 1) h WHERE h.rank = 1 AND h.state = 1";
         let (pools, contexts) = columns(lines);
         let rows = self.query(sql, &[(&pools, Type::TEXT_ARRAY), (&contexts, Type::TEXT_ARRAY)]).await?;
@@ -369,7 +364,7 @@ impl Tx<'_> {
         if in_lines.is_empty() {
             return Ok(());
         }
-        let sql = "DELETE FROM line l USING unnest($1::text[], $2::text[], $3::int8[]) AS s (pool, context, task) \
+        let sql = "DELETE FROM context_queue l USING unnest($1::text[], $2::text[], $3::int8[]) AS s (pool, context, task) \
                    WHERE l.pool = ANY (ARRAY[s.pool]) AND l.context = ANY (ARRAY[s.context]) AND l.rank IN (0, 1, 2) \
                    AND l.task = s.task RETURNING l.task";
         let rows: Vec<i64> = in_lines.iter().map(|(task, _)| task.spot.row).collect();

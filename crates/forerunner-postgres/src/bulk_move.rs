@@ -110,7 +110,7 @@ impl Tx<'_> {
             return Ok(HashSet::new());
         }
         let keys: Vec<&str> = keys.values().map(String::as_str).collect();
-        let sql = "SELECT key FROM keys WHERE pool = $1 AND key = ANY($2)";
+        let sql = "SELECT key FROM idempotency_keys WHERE pool = $1 AND key = ANY($2)";
         let found = self.query(sql, &[(&pool.as_str(), Type::TEXT), (&keys, Type::TEXT_ARRAY)]).await?;
         found.iter().map(|row| get(row, 0)).collect()
     }
@@ -120,7 +120,7 @@ impl Tx<'_> {
         if keyed.is_empty() {
             return Ok(());
         }
-        let sql = "UPDATE keys k SET pool = $1 FROM unnest($2::text[], $3::text[], $4::uuid[]) AS s (pool, key, id) \
+        let sql = "UPDATE idempotency_keys k SET pool = $1 FROM unnest($2::text[], $3::text[], $4::uuid[]) AS s (pool, key, id) \
                    WHERE k.pool = ANY (ARRAY[s.pool]) AND k.key = ANY (ARRAY[s.key]) AND k.id = s.id RETURNING k.key";
         let pools: Vec<&str> = keyed.iter().map(|(task, _)| task.spot.pool.as_str()).collect();
         let names: Vec<&str> = keyed.iter().map(|(_, key)| *key).collect();

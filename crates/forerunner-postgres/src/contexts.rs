@@ -27,14 +27,14 @@ CROSS JOIN LATERAL (SELECT CASE WHEN c.born = $3 AND $4 <= c.version
 CROSS JOIN LATERAL (SELECT coalesce(array_agg(x.kind ORDER BY x.kind, x.name), '{}') AS kinds,
     coalesce(array_agg(x.name ORDER BY x.kind, x.name), '{}') AS names,
     coalesce(array_agg(x.bytes ORDER BY x.kind, x.name), '{}') AS bytes
-    FROM piece_uses u JOIN pieces x ON x.piece = u.piece WHERE u.context = c.context AND u.since > a.after) p
+    FROM shared_object_uses u JOIN shared_objects x ON x.object = u.object WHERE u.context = c.context AND u.since > a.after) p
 WHERE c.pool = $1 AND c.name = $2";
 
 const LIST: &str = "\
 SELECT c.name, c.version, c.size_bytes, c.items, c.updated_at,
     (SELECT count(*) FROM frames f WHERE f.context = c.context),
     (SELECT coalesce(sum(octet_length(f.bytes)), 0)::int8 FROM frames f WHERE f.context = c.context),
-    (SELECT coalesce(sum(octet_length(x.bytes)), 0)::int8 FROM piece_uses u JOIN pieces x ON x.piece = u.piece
+    (SELECT coalesce(sum(octet_length(x.bytes)), 0)::int8 FROM shared_object_uses u JOIN shared_objects x ON x.object = u.object
         WHERE u.context = c.context)
 FROM contexts c WHERE c.pool = $1 AND c.name COLLATE \"C\" > $2 AND ($3::text IS NULL OR c.name = $3)
 ORDER BY c.name COLLATE \"C\" LIMIT $4";
@@ -120,7 +120,7 @@ impl Tx<'_> {
     }
 
     async fn first_of_line(&self, pool: &PoolName, context: &ContextId) -> Sql<Option<TaskId>> {
-        let sql = "SELECT t.id FROM line l JOIN tasks t ON t.task = ANY (ARRAY[l.task]) WHERE l.pool = $1 AND l.context = $2 \
+        let sql = "SELECT t.id FROM context_queue l JOIN tasks t ON t.task = ANY (ARRAY[l.task]) WHERE l.pool = $1 AND l.context = $2 \
                    ORDER BY l.rank, l.due, l.task LIMIT 1";
         let rows = self.query(sql, &[(&pool.as_str(), Type::TEXT), (&context.as_str(), Type::TEXT)]).await?;
         rows.first().map(|row| Ok(TaskId::from_uuid(get(row, 0)?))).transpose()
@@ -135,7 +135,7 @@ impl Tx<'_> {
 
     pub async fn expire_contexts(&self, before: Timestamp, limit: usize) -> Sql<usize> {
         let sql = "SELECT c.pool, c.name FROM contexts c WHERE c.updated_at < $1 \
-                   AND NOT EXISTS (SELECT 1 FROM line l WHERE l.pool = c.pool AND l.context = c.name) \
+                   AND NOT EXISTS (SELECT 1 FROM context_queue l WHERE l.pool = c.pool AND l.context = c.name) \
                    ORDER BY c.updated_at LIMIT $2";
         let (before, limit) = (before.as_micros(), i64::try_from(limit).unwrap_or(i64::MAX));
         let rows = self.query(sql, &[(&before, Type::INT8), (&limit, Type::INT8)]).await?;
@@ -148,7 +148,7 @@ impl Tx<'_> {
             self.lock_line(&pool, &context).await?;
             // A task may have come, and even ended, before the line was locked.
             let sql = "DELETE FROM contexts c WHERE c.pool = $1 AND c.name = $2 AND c.updated_at < $3 \
-                       AND NOT EXISTS (SELECT 1 FROM line l WHERE l.pool = c.pool AND l.context = c.name) \
+                       AND NOT EXISTS (SELECT 1 FROM context_queue l WHERE l.pool = c.pool AND l.context = c.name) \
                        RETURNING c.context";
             let params = [
                 (&pool.as_str() as &(dyn ToSql + Sync), Type::TEXT),
@@ -190,7 +190,7 @@ impl Tx<'_> {
             updated_at: time(row, 4)?,
             after: number(row, 5)?,
             frames: get(row, 6)?,
-            pieces: pieces(row)?,
+            pieces: shared_objects(row)?,
         }))
     }
 
@@ -229,15 +229,15 @@ fn summary(row: &Row) -> Sql<ContextSummary> {
     })
 }
 
-fn pieces(row: &Row) -> Sql<Vec<SharedObject>> {
+fn shared_objects(row: &Row) -> Sql<Vec<SharedObject>> {
     let (kinds, names, bytes): (Vec<i16>, Vec<Vec<u8>>, Vec<Vec<u8>>) = (get(row, 7)?, get(row, 8)?, get(row, 9)?);
-    let unreadable = || Fault::unreadable("a piece of a context has no such kind, or no such name".to_owned());
-    let pieces = kinds.into_iter().zip(names).zip(bytes).map(|((kind, name), bytes)| {
+    let unreadable = || Fault::unreadable("a shared object of a context has no such kind, or no such name".to_owned());
+    let shared_objects = kinds.into_iter().zip(names).zip(bytes).map(|((kind, name), bytes)| {
         let kind = SharedObjectKind::from_number(i64::from(kind)).ok_or_else(unreadable)?;
         let name = name.try_into().map_err(|_| unreadable())?;
         Ok(SharedObject { kind, name, bytes: bytes.into() })
     });
-    pieces.collect()
+    shared_objects.collect()
 }
 
 fn number(row: &Row, column: usize) -> Sql<u64> {

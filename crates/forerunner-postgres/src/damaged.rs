@@ -1,18 +1,21 @@
 //! Tasks with unreadable rows: set aside, restored once they are repaired, or given up.
 
-use forerunner_core::{ContextId, PoolName, Task, TaskId, TaskState, Timestamp};
+use std::sync::LazyLock;
+
+use forerunner_core::{ContextId, PoolName, Task, TaskId, TaskState, Timestamp, transition};
 use forerunner_store::{
     StateConflict,
-    backend::{Damage, given_up},
+    backend::{Column, Damage, Part, column_list, columns_of, given_up},
 };
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::{
     failure::{Fault, Sql},
-    history::End,
-    rows::{QueueKey, clean, get, label_pair, labels_text, micros},
-    tx::Tx,
+    history::{End, names},
+    rows::{QueueKey, clean, get, label_pairs},
+    tx::{Param, Tx},
     unread::Unread,
+    values::Values,
 };
 
 const DAMAGED: i16 = TaskState::Damaged as i16;
@@ -38,7 +41,7 @@ impl Tx<'_> {
     async fn move_aside(&self, one: &Unread) -> Sql<Option<Vec<(PoolName, ContextId)>>> {
         let row = one.damage.row;
         let which = [(&row as &(dyn ToSql + Sync), Type::INT8)];
-        let lines = self.query("SELECT pool, context FROM line WHERE task = $1", &which).await?;
+        let lines = self.query("SELECT pool, context FROM context_queue WHERE task = $1", &which).await?;
         let lines = lines.iter().filter_map(|row| {
             let (pool, context) = (get::<String>(row, 0).ok()?, get::<String>(row, 1).ok()?);
             Some((PoolName::new(pool).ok()?, ContextId::new(context).ok()?))
@@ -52,7 +55,7 @@ impl Tx<'_> {
         }
         let ready = self.run("DELETE FROM ready WHERE task = $1 RETURNING task", &which).await?;
         self.gained.fetch_sub(ready as i64, std::sync::atomic::Ordering::Relaxed);
-        self.run("DELETE FROM line WHERE task = $1 RETURNING task", &which).await?;
+        self.run("DELETE FROM context_queue WHERE task = $1 RETURNING task", &which).await?;
         Ok(Some(lines))
     }
 
@@ -122,7 +125,7 @@ impl Tx<'_> {
         }
         let rows = self.query("DELETE FROM damaged WHERE task = $1 RETURNING was", &[(&row, Type::INT8)]).await?;
         let was = rows.first().map(|row| get::<i16>(row, 0)).transpose()?;
-        let was = was.and_then(|code| TaskState::ALL.get(usize::try_from(code).ok()?)).copied();
+        let was = was.and_then(|code| TaskState::from_code(code.into()));
         if let Some(was) = was.filter(|was| was.is_terminal() && *was != TaskState::Damaged) {
             let code = was as i16;
             let params = [(&code as &(dyn ToSql + Sync), Type::INT2), (task.id.as_uuid(), Type::UUID)];
@@ -136,15 +139,12 @@ impl Tx<'_> {
 
     /// Gives up a damaged task: what could be read of it is written anew, as a task that was cancelled.
     pub async fn give_up(&self, spot: &QueueKey, task: &mut Task, reason: &str, now: Timestamp) -> Sql<()> {
-        let error = given_up(reason);
-        (task.state, task.finished_at, task.error) = (TaskState::Cancelled, Some(now), Some(error.clone()));
+        let end = transition::give_up(given_up(reason), now);
+        end.clone().apply(task);
         let is_unfinished = self.rewrite(spot, task).await?;
         if is_unfinished {
             self.rewrite_input(spot.row, task).await?;
-            let (from, to) = (TaskState::Damaged, TaskState::Cancelled);
-            let error = Some(&error);
-            let end = End { row: spot.row, from, epoch: None, to, at: now, error, output: None, crashes: None };
-            self.end(&end).await?;
+            self.end(&End { row: spot.row, epoch: None, transition: &end }).await?;
         } else {
             self.rewrite_ended(spot, task).await?;
         }
@@ -153,38 +153,51 @@ impl Tx<'_> {
         Ok(())
     }
 
-    /// Answers whether the task is among those that have not ended.
+    /// Writes anew what can be read of a task; answers whether it is among those that have not ended.
     async fn rewrite(&self, spot: &QueueKey, task: &Task) -> Sql<bool> {
-        let sql = "UPDATE tasks SET pool = $2, context = $3, priority = $4, due = $5, run_at = $6, deadline = $7, attempt = $8, \
-                   crashes = $9, epoch = $10, started_at = $11 WHERE task = $1 RETURNING task";
-        let n = Narrow::of(spot, task);
-        Ok(self.run(sql, &n.params(&spot.row)).await? > 0)
+        static SQL: LazyLock<String> = LazyLock::new(|| {
+            let columns = assigned(rewritten(Part::Task), 4);
+            format!("UPDATE tasks SET pool = $2, due = $3, {columns} WHERE task = $1 RETURNING task")
+        });
+        let (due, cells) = (spot.due.as_micros(), cells(rewritten(Part::Task), task));
+        let own: [Param<'_>; 3] = [(&spot.row, Type::INT8), (&task.pool.as_str(), Type::TEXT), (&due, Type::INT8)];
+        Ok(self.run(&SQL, &with(&own, &cells)).await? > 0)
     }
 
     async fn rewrite_input(&self, row: i64, task: &Task) -> Sql<()> {
-        let sql = "INSERT INTO inputs (task, submitted_at, timeout, max_attempts, max_crashes, backoff_initial, backoff_max, \
-                   input, labels, label_pairs, key) VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11) ON CONFLICT (task) \
-                   DO UPDATE SET submitted_at = excluded.submitted_at, timeout = excluded.timeout, \
-                   max_attempts = excluded.max_attempts, max_crashes = excluded.max_crashes, \
-                   backoff_initial = excluded.backoff_initial, backoff_max = excluded.backoff_max, input = excluded.input, \
-                   labels = excluded.labels, label_pairs = excluded.label_pairs, key = excluded.key RETURNING task";
-        let wide = Wide::of(task);
-        self.run(sql, &wide.params(&row)).await.map(drop)
+        static SQL: LazyLock<String> = LazyLock::new(|| {
+            let names = names(columns_of(Part::Input));
+            let places: Vec<_> = (3..3 + columns_of(Part::Input).count()).map(|place| format!("${place}")).collect();
+            let excluded = column_list(columns_of(Part::Input), |column| format!("{0} = excluded.{0}", column.name));
+            format!(
+                "INSERT INTO inputs (task, label_pairs, {names}) VALUES ($1, $2, {}) ON CONFLICT (task) \
+                 DO UPDATE SET label_pairs = excluded.label_pairs, {excluded} RETURNING task",
+                places.join(", ")
+            )
+        });
+        let (pairs, cells) = (label_pairs(&task.labels), cells(columns_of(Part::Input), task));
+        let own: [Param<'_>; 2] = [(&row, Type::INT8), (&pairs, Type::TEXT_ARRAY)];
+        self.run(&SQL, &with(&own, &cells)).await.map(drop)
     }
 
     async fn rewrite_ended(&self, spot: &QueueKey, task: &Task) -> Sql<()> {
-        let sql = "UPDATE history SET pool = $2, context = $3, priority = $4, due = $5, run_at = $6, deadline = $7, attempt = $8, \
-                   crashes = $9, epoch = $10, started_at = $11 WHERE task = $1 AND id = $12 RETURNING task";
-        let n = Narrow::of(spot, task);
-        let id = [(task.id.as_uuid() as &(dyn ToSql + Sync), Type::UUID)];
-        let params: Vec<_> = n.params(&spot.row).into_iter().chain(id.iter().cloned()).collect();
-        self.run(sql, &params).await?;
-        let sql = "UPDATE history SET submitted_at = $2, timeout = $3, max_attempts = $4, max_crashes = $5, backoff_initial = $6, \
-                   backoff_max = $7, input = $8, labels = $9, label_pairs = $10, key = $11 \
-                   WHERE task = $1 AND id = $12 RETURNING task";
-        let wide = Wide::of(task);
-        let params: Vec<_> = wide.params(&spot.row).into_iter().chain(id.iter().cloned()).collect();
-        self.run(sql, &params).await?;
+        static SQL: LazyLock<String> = LazyLock::new(|| {
+            let columns = assigned(rewritten(Part::Task).chain(columns_of(Part::Input)), 6);
+            format!(
+                "UPDATE history SET pool = $2, due = $3, label_pairs = $4, {columns} WHERE task = $1 AND id = $5 \
+                 RETURNING task"
+            )
+        });
+        let (due, pairs) = (spot.due.as_micros(), label_pairs(&task.labels));
+        let cells = cells(rewritten(Part::Task).chain(columns_of(Part::Input)), task);
+        let own: [Param<'_>; 5] = [
+            (&spot.row, Type::INT8),
+            (&task.pool.as_str(), Type::TEXT),
+            (&due, Type::INT8),
+            (&pairs, Type::TEXT_ARRAY),
+            (task.id.as_uuid(), Type::UUID),
+        ];
+        self.run(&SQL, &with(&own, &cells)).await?;
         // The time of its end determines its partition, and stays.
         let sql = "UPDATE history SET state = $1, agent = NULL, node = NULL, output = NULL, cost = NULL, log = NULL, \
                    error_kind = $2, error = $3 WHERE id = $4 RETURNING task";
@@ -200,88 +213,28 @@ impl Tx<'_> {
     }
 }
 
-/// The columns that change during a task's life.
-struct Narrow<'a> {
-    pool: &'a str,
-    context: Option<&'a str>,
-    priority: i16,
-    times: [i64; 2],
-    deadline: Option<i64>,
-    counts: [i64; 3],
-    started_at: Option<i64>,
+/// The columns that are written anew of a task that is given up. Its end writes the others.
+fn rewritten(part: Part) -> impl Iterator<Item = &'static Column> {
+    const BY_ITS_END: [&str; 6] = ["state", "finished_at", "agent", "node", "error_kind", "error"];
+    columns_of(part).filter(|column| !BY_ITS_END.contains(&column.name))
 }
 
-impl<'a> Narrow<'a> {
-    fn of(spot: &QueueKey, task: &'a Task) -> Self {
-        Self {
-            pool: task.pool.as_str(),
-            context: task.context.as_ref().map(ContextId::as_str),
-            priority: task.priority.get().into(),
-            times: [spot.due.as_micros(), task.run_at.as_micros()],
-            deadline: task.deadline.map(Timestamp::as_micros),
-            counts: [task.attempt.into(), task.crashes.into(), task.epoch.0 as i64],
-            started_at: task.started_at.map(Timestamp::as_micros),
-        }
-    }
-
-    fn params<'b>(&'b self, row: &'b i64) -> Vec<(&'b (dyn ToSql + Sync), Type)> {
-        let [due, run_at] = &self.times;
-        let [attempt, crashes, epoch] = &self.counts;
-        vec![
-            (row, Type::INT8),
-            (&self.pool, Type::TEXT),
-            (&self.context, Type::TEXT),
-            (&self.priority, Type::INT2),
-            (due, Type::INT8),
-            (run_at, Type::INT8),
-            (&self.deadline, Type::INT8),
-            (attempt, Type::INT8),
-            (crashes, Type::INT8),
-            (epoch, Type::INT8),
-            (&self.started_at, Type::INT8),
-        ]
-    }
+/// Assignments of parameters to columns, from `$first` on.
+fn assigned(columns: impl IntoIterator<Item = &'static Column>, first: usize) -> String {
+    let mut places = first..;
+    column_list(columns, |column| format!("{} = ${}", column.name, places.next().unwrap_or_default()))
 }
 
-/// The columns that never change.
-struct Wide<'a> {
-    numbers: [i64; 6],
-    input: &'a str,
-    labels: Option<String>,
-    pairs: Option<Vec<String>>,
-    key: Option<&'a str>,
+/// The values of columns of a task.
+fn cells(columns: impl IntoIterator<Item = &'static Column>, task: &Task) -> Vec<Values> {
+    let one = |column: &Column| {
+        let mut values = Values::of(column, 1);
+        values.push(column.cell(task));
+        values
+    };
+    columns.into_iter().map(one).collect()
 }
 
-impl<'a> Wide<'a> {
-    fn of(task: &'a Task) -> Self {
-        let retry = &task.retry;
-        let pairs: Vec<_> = task.labels.iter().map(|(key, value)| label_pair(key, value)).collect();
-        Self {
-            numbers: [
-                task.submitted_at.as_micros(),
-                micros(task.timeout),
-                retry.max_attempts.into(),
-                retry.max_crashes.into(),
-                micros(retry.initial),
-                micros(retry.max),
-            ],
-            input: task.input.as_str(),
-            labels: labels_text(&task.labels),
-            pairs: (!pairs.is_empty()).then_some(pairs),
-            key: task.idempotency_key.as_ref().map(|key| key.as_str()),
-        }
-    }
-
-    fn params<'b>(&'b self, row: &'b i64) -> Vec<(&'b (dyn ToSql + Sync), Type)> {
-        let mut params: Vec<(&(dyn ToSql + Sync), Type)> = vec![(row, Type::INT8)];
-        params.extend(self.numbers.iter().map(|number| (number as &(dyn ToSql + Sync), Type::INT8)));
-        let rest: [(&(dyn ToSql + Sync), Type); 4] = [
-            (&self.input, Type::TEXT),
-            (&self.labels, Type::TEXT),
-            (&self.pairs, Type::TEXT_ARRAY),
-            (&self.key, Type::TEXT),
-        ];
-        params.extend(rest);
-        params
-    }
+fn with<'a>(own: &[Param<'a>], cells: &'a [Values]) -> Vec<Param<'a>> {
+    own.iter().cloned().chain(cells.iter().map(Values::only)).collect()
 }

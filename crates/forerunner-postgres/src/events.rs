@@ -5,7 +5,9 @@
 
 use std::collections::HashMap;
 
-use forerunner_core::{ErrorKind, LeaseEpoch, Task, TaskError, TaskEvent, TaskEventKind, TaskId, TaskState, Timestamp};
+use forerunner_core::{
+    ErrorKind, LeaseEpoch, Task, TaskError, TaskEvent, TaskEventKind, TaskId, TaskState, Timestamp, Transition,
+};
 use forerunner_store::{
     AttemptEvent, TaskEvents,
     backend::{Legs, after_seq, begin_seq},
@@ -161,20 +163,24 @@ impl Tx<'_> {
     }
 
     /// Writes down an attempt that another one is to follow.
-    pub async fn log_return(
-        &self,
-        lease: &Stored,
-        state: TaskState,
-        error: Option<&TaskError>,
-        now: Timestamp,
-    ) -> Sql<()> {
+    pub async fn log_return(&self, lease: &Stored, transition: &Transition, now: Timestamp) -> Sql<()> {
         let Task { id, epoch, attempt, started_at, .. } = lease.task;
         let mut rows = Rows::default();
         rows.state(begin_seq(epoch), started_at.unwrap_or(now), TaskState::Running, attempt, None);
-        let left = if error.is_some() { attempt } else { attempt.saturating_sub(1) };
-        rows.state(after_seq(epoch, None), now, state, left, error);
+        if let TaskEventKind::State { state, attempt, error } = transition.event(attempt) {
+            rows.state(after_seq(epoch, None), now, state, attempt, error.as_ref());
+        }
         self.hints().said.insert(id);
         self.write(lease.row, &rows).await
+    }
+
+    /// Writes down that a task whose agent had asked something is in its queue again.
+    pub async fn log_answer(&self, row: i64, task: &Task, now: Timestamp) -> Sql<()> {
+        let asked = after_seq(task.epoch, None);
+        let mut rows = Rows::default();
+        rows.state(after_seq(task.epoch, Some(asked)), now, task.state, task.attempt, None);
+        self.hints().said.insert(task.id);
+        self.write(row, &rows).await
     }
 
     /// Records what a retry by hand undoes in a task that has ended, and the retry. `due` is that of the time before.

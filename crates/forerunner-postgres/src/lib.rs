@@ -64,6 +64,7 @@ mod tx;
 mod unit_of_work;
 mod unread;
 mod update;
+mod values;
 mod waiting;
 mod writer;
 

@@ -29,7 +29,7 @@ impl Tx<'_> {
 
     /// When the last of a line became due; none if nobody is in it.
     pub async fn last_due(&self, pool: &PoolName, context: &ContextId) -> Sql<Option<Timestamp>> {
-        let sql = "SELECT due FROM line WHERE pool = $1 AND context = $2 AND rank <= 1 \
+        let sql = "SELECT due FROM context_queue WHERE pool = $1 AND context = $2 AND rank <= 1 \
                    ORDER BY rank DESC, due DESC LIMIT 1";
         let rows = self.query(sql, &[(&pool.as_str(), Type::TEXT), (&context.as_str(), Type::TEXT)]).await?;
         rows.first().map(|row| time(row, 0)).transpose()
@@ -38,7 +38,7 @@ impl Tx<'_> {
     /// The task of a line that may be claimed: the first that became due, if it is queued and none runs.
     pub async fn head(&self, pool: &PoolName, context: &ContextId) -> Sql<Option<QueueKey>> {
         let sql = "SELECT l.rank, t.state, l.task, t.priority, l.due, t.deadline, t.id \
-                   FROM line l JOIN tasks t ON t.task = ANY (ARRAY[l.task]) WHERE l.pool = $1 AND l.context = $2 \
+                   FROM context_queue l JOIN tasks t ON t.task = ANY (ARRAY[l.task]) WHERE l.pool = $1 AND l.context = $2 \
                    ORDER BY l.rank, l.due, l.task LIMIT 1";
         let rows = self.query(sql, &[(&pool.as_str(), Type::TEXT), (&context.as_str(), Type::TEXT)]).await?;
         let Some(row) = rows.first() else { return Ok(None) };
@@ -72,7 +72,8 @@ impl Tx<'_> {
 
     /// Puts a task into a line.
     pub async fn enter_line(&self, spot: &QueueKey, context: &ContextId, rank: Rank) -> Sql<()> {
-        let sql = "INSERT INTO line (pool, context, rank, due, task) VALUES ($1, $2, $3, $4, $5) RETURNING task";
+        let sql =
+            "INSERT INTO context_queue (pool, context, rank, due, task) VALUES ($1, $2, $3, $4, $5) RETURNING task";
         let (rank, due) = (rank as i16, spot.due.as_micros());
         let params = [
             (&spot.pool.as_str() as &(dyn ToSql + Sync), Type::TEXT),
@@ -86,15 +87,13 @@ impl Tx<'_> {
 
     /// Removes a task from its context's queue, whatever its rank.
     pub async fn leave_line(&self, spot: &QueueKey, context: &ContextId) -> Sql<()> {
-        let sql =
-            "DELETE FROM line WHERE pool = $1 AND context = $2 AND rank IN (0, 1, 2) AND task = $3 RETURNING task";
+        let sql = "DELETE FROM context_queue WHERE pool = $1 AND context = $2 AND rank IN (0, 1, 2) AND task = $3 RETURNING task";
         self.in_line(sql, spot, context).await
     }
 
     /// Gives a task in a line that does not run, or no longer, a place among those that became due.
     pub async fn join(&self, spot: &QueueKey, context: &ContextId) -> Sql<()> {
-        let sql =
-            "UPDATE line SET rank = 1 WHERE pool = $1 AND context = $2 AND rank <> 1 AND task = $3 RETURNING task";
+        let sql = "UPDATE context_queue SET rank = 1 WHERE pool = $1 AND context = $2 AND rank <> 1 AND task = $3 RETURNING task";
         self.in_line(sql, spot, context).await
     }
 

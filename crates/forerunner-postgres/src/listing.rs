@@ -1,5 +1,7 @@
 //! Notes, counts, listings and the check.
 
+use std::sync::LazyLock;
+
 use forerunner_core::{PoolName, Task, TaskId, TaskState};
 use forerunner_store::{Backlog, SETTINGS, TaskCounts, backend::unreadable};
 use tokio_postgres::{
@@ -9,8 +11,9 @@ use tokio_postgres::{
 
 use crate::{
     failure::{Fault, Sql},
-    history::ended_columns,
-    rows::{clean, get, optional_time, parsed_cost, salvaged, state, stored, task_columns},
+    rows::{
+        AFTER, clean, ended_columns, get, optional_time, parsed_cost, salvaged, state, state_of, stored, task_columns,
+    },
     scan_cursors::from_floors,
     tables::earliest_end,
     tx::Tx,
@@ -24,15 +27,18 @@ impl Tx<'_> {
         let key = clean(key);
         self.hints().settings |= key.starts_with(SETTINGS);
         let Some(text) = text.map(clean) else {
-            return self.run("DELETE FROM notes WHERE key = $1 RETURNING key", &[(&key, Type::TEXT)]).await.map(drop);
+            return self
+                .run("DELETE FROM settings WHERE key = $1 RETURNING key", &[(&key, Type::TEXT)])
+                .await
+                .map(drop);
         };
-        let sql = "INSERT INTO notes (key, text) VALUES ($1, $2) \
+        let sql = "INSERT INTO settings (key, text) VALUES ($1, $2) \
                    ON CONFLICT (key) DO UPDATE SET text = excluded.text RETURNING key";
         self.run(sql, &[(&key, Type::TEXT), (&text, Type::TEXT)]).await.map(drop)
     }
 
     pub async fn note(&self, key: &str) -> Sql<Option<String>> {
-        let rows = self.query("SELECT text FROM notes WHERE key = $1", &[(&clean(key), Type::TEXT)]).await?;
+        let rows = self.query("SELECT text FROM settings WHERE key = $1", &[(&clean(key), Type::TEXT)]).await?;
         rows.first().map(|row| get(row, 0)).transpose()
     }
 
@@ -74,18 +80,21 @@ impl Tx<'_> {
     }
 
     pub async fn task(&self, task: TaskId) -> Sql<Option<Task>> {
-        const SQL: &str = concat!(
-            "SELECT ",
-            task_columns!("o.output"),
-            ", k.cost FROM tasks t LEFT JOIN inputs i ON i.task = ANY (ARRAY[t.task]) LEFT JOIN outputs o ON o.task = t.task \
-             LEFT JOIN context_costs k ON k.task = t.task WHERE t.id = $1"
-        );
-        const ENDED: &str =
-            concat!("SELECT ", ended_columns!(), " FROM history t WHERE t.id = $1 AND t.finished_at >= $2");
+        static SQL: LazyLock<String> = LazyLock::new(|| {
+            let columns = task_columns("o.output");
+            format!(
+                "SELECT {columns}, k.cost FROM tasks t LEFT JOIN inputs i ON i.task = ANY (ARRAY[t.task]) \
+                 LEFT JOIN outputs o ON o.task = t.task LEFT JOIN context_costs k ON k.task = t.task WHERE t.id = $1"
+            )
+        });
+        static ENDED: LazyLock<String> = LazyLock::new(|| {
+            let columns = ended_columns();
+            format!("SELECT {columns}, t.cost FROM history t WHERE t.id = $1 AND t.finished_at >= $2")
+        });
         let earliest = earliest_end(*task.as_uuid());
         let params = [(task.as_uuid() as &(dyn ToSql + Sync), Type::UUID), (&earliest, Type::INT8)];
         // Three times, since it may move from one table to the other, or back, between two reads.
-        for (sql, params) in [(SQL, &params[..1]), (ENDED, &params[..]), (SQL, &params[..1])] {
+        for (sql, params) in [(&SQL, &params[..1]), (&ENDED, &params[..]), (&SQL, &params[..1])] {
             if let Some(row) = self.query(sql, params).await?.first() {
                 return self.shown(row).await.map(Some);
             }
@@ -120,17 +129,17 @@ impl Tx<'_> {
 
     pub async fn tasks_of(&self, tasks: &[TaskId]) -> Sql<Vec<Task>> {
         // One statement, so that all is of one snapshot: tasks that end go from the one table to the other.
-        const SQL: &str = concat!(
-            "SELECT ",
-            task_columns!("o.output"),
-            ", NULL::text FROM tasks t LEFT JOIN inputs i ON i.task = ANY (ARRAY[t.task]) LEFT JOIN outputs o ON o.task = t.task \
-             WHERE t.id = ANY($1) UNION ALL SELECT ",
-            ended_columns!(),
-            " FROM history t WHERE t.id = ANY($1) AND t.finished_at >= $2"
-        );
+        static SQL: LazyLock<String> = LazyLock::new(|| {
+            let (columns, ended) = (task_columns("o.output"), ended_columns());
+            format!(
+                "SELECT {columns}, NULL::text FROM tasks t LEFT JOIN inputs i ON i.task = ANY (ARRAY[t.task]) \
+                 LEFT JOIN outputs o ON o.task = t.task WHERE t.id = ANY($1) UNION ALL SELECT {ended}, t.cost \
+                 FROM history t WHERE t.id = ANY($1) AND t.finished_at >= $2"
+            )
+        });
         let ids: Vec<_> = tasks.iter().map(|task| *task.as_uuid()).collect();
         let earliest = ids.iter().copied().map(earliest_end).min().unwrap_or(0);
-        let rows = self.query(SQL, &[(&ids, Type::UUID_ARRAY), (&earliest, Type::INT8)]).await?;
+        let rows = self.query(&SQL, &[(&ids, Type::UUID_ARRAY), (&earliest, Type::INT8)]).await?;
         let mut tasks = Vec::with_capacity(rows.len());
         for row in &rows {
             tasks.push(self.shown(row).await?);
@@ -138,7 +147,7 @@ impl Tx<'_> {
         Ok(tasks)
     }
 
-    /// A task of `task_columns!` with the cost of its context. An unreadable one is shown as far as possible, and set
+    /// A task of [`task_columns`] with the cost of its context. An unreadable one is shown as far as possible, and set
     /// aside unless it runs.
     pub(crate) async fn shown(&self, row: &Row) -> Sql<Task> {
         let mut task = match stored(row) {
@@ -146,7 +155,7 @@ impl Tx<'_> {
             Ok(found) => found.task,
             Err(Fault::Damaged(unread)) => {
                 let task = salvaged(row, &unread)?.task;
-                if !matches!(state(row, 3), Ok(TaskState::Damaged)) {
+                if !matches!(state_of(row), Ok(TaskState::Damaged)) {
                     self.note_unread(*unread);
                 }
                 task
@@ -154,7 +163,7 @@ impl Tx<'_> {
             Err(fault) => return Err(fault),
         };
         // Nothing depends on the cost of the context.
-        task.context_cost = get(row, 31).and_then(parsed_cost).unwrap_or_default();
+        task.context_cost = get(row, AFTER).and_then(parsed_cost).unwrap_or_default();
         Ok(task)
     }
 

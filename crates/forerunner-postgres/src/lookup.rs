@@ -1,5 +1,7 @@
 //! Reading one task, wherever it is.
 
+use std::sync::LazyLock;
+
 use forerunner_core::TaskId;
 use tokio_postgres::types::Type;
 
@@ -24,12 +26,14 @@ impl Tx<'_> {
 
     /// Reads a task that has not ended, or ended under an earlier version of the schema.
     pub async fn find_unfinished(&self, task: TaskId) -> Sql<Option<Stored>> {
-        const SQL: &str = concat!(
-            "SELECT ",
-            task_columns!("o.output"),
-            " FROM tasks t LEFT JOIN inputs i ON i.task = ANY (ARRAY[t.task]) LEFT JOIN outputs o ON o.task = t.task WHERE t.id = $1"
-        );
-        let rows = self.query(SQL, &[(task.as_uuid(), Type::UUID)]).await?;
+        static SQL: LazyLock<String> = LazyLock::new(|| {
+            let columns = task_columns("o.output");
+            format!(
+                "SELECT {columns} FROM tasks t LEFT JOIN inputs i ON i.task = ANY (ARRAY[t.task]) \
+                 LEFT JOIN outputs o ON o.task = t.task WHERE t.id = $1"
+            )
+        });
+        let rows = self.query(&SQL, &[(task.as_uuid(), Type::UUID)]).await?;
         rows.first().map(stored_or_damaged).transpose()
     }
 }

@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// The tables that change with every task. Locked ones are left for the next time.
-const VACUUM: &str = "VACUUM (SKIP_LOCKED) ready, line, nodes, spoken";
+const VACUUM: &str = "VACUUM (SKIP_LOCKED) ready, context_queue, nodes, tasks_with_events";
 /// Longest time of a round: a table that takes longer is left to the database.
 const LIMIT: Duration = Duration::from_secs(60);
 /// The reason why the database retains dead rows for so long is logged, and not again for as long.
@@ -35,7 +35,7 @@ const FIRST_LOOK: Duration = Duration::from_secs(1);
 const RETIRES: Duration = Duration::from_secs(20);
 
 /// Takes the turn of a period, unless another node had it: records the time, by the clock of the database.
-const TURN: &str = "INSERT INTO notes AS n (key, text) SELECT $2, now::text \
+const TURN: &str = "INSERT INTO settings AS n (key, text) SELECT $2, now::text \
                     FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8 AS now) AS clock \
                     ON CONFLICT (key) DO UPDATE SET text = excluded.text \
                     WHERE excluded.text::int8 - n.text::int8 >= $1 RETURNING key";

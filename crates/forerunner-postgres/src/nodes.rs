@@ -144,14 +144,14 @@ impl Tx<'_> {
 
     /// The running tasks of a node that somebody cancelled.
     async fn stops(&self, node: NodeId) -> Sql<Vec<(TaskId, LeaseEpoch)>> {
-        let sql = "SELECT id, epoch FROM tasks WHERE node = $1 AND state = 2 AND stop_epoch IS NOT NULL \
-                   AND stop_epoch = epoch LIMIT 10000";
+        let sql = "SELECT id, epoch FROM tasks WHERE node = $1 AND state = 2 AND cancel_epoch IS NOT NULL \
+                   AND cancel_epoch = epoch LIMIT 10000";
         leases(&self.query(sql, &[(node.as_uuid(), Type::UUID)]).await?)
     }
 
     /// The notes that all nodes are to follow.
     async fn settings(&self) -> Sql<BTreeMap<String, String>> {
-        let sql = "SELECT key, text FROM notes WHERE starts_with(key, $1)";
+        let sql = "SELECT key, text FROM settings WHERE starts_with(key, $1)";
         let rows = self.query(sql, &[(&SETTINGS, Type::TEXT)]).await?;
         rows.iter().map(|row| Ok((get(row, 0)?, get(row, 1)?))).collect()
     }

@@ -34,7 +34,7 @@ SELECT relname, (bounds[1])::int8, (bounds[2])::int8 FROM (
 fn free_keys(partition: &str) -> String {
     format!(
         "WITH p AS MATERIALIZED (SELECT pool, key, id FROM {partition} WHERE key IS NOT NULL AND id > $1 ORDER BY id LIMIT $2), \
-         k AS (DELETE FROM keys USING p WHERE keys.pool = p.pool AND keys.key = p.key AND keys.id = p.id) \
+         k AS (DELETE FROM idempotency_keys USING p WHERE idempotency_keys.pool = p.pool AND idempotency_keys.key = p.key AND idempotency_keys.id = p.id) \
          SELECT id FROM p ORDER BY id DESC LIMIT 1"
     )
 }

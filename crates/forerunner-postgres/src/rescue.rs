@@ -1,13 +1,15 @@
 //! Re-queueing the tasks of nodes that are gone, and of leases that have expired.
 
-use forerunner_core::{LeaseEpoch, TaskId, TaskState, Timestamp};
-use forerunner_store::{Rescue, Rescued, backend, dies_of_crash, node_lost};
+use forerunner_core::{
+    LeaseEpoch, TaskId, Timestamp,
+    transition::{self, Rescuing, Running},
+};
+use forerunner_store::{Rescue, Rescued};
 use tokio_postgres::types::Type;
 
 use crate::{
     failure::Sql,
     rows::{Stored, get},
-    settle::Retried,
     tx::Tx,
 };
 
@@ -51,27 +53,17 @@ impl Tx<'_> {
         lost.collect()
     }
 
-    async fn reclaim(&self, mut lease: Stored, now: Timestamp, rescued: &mut Rescued) -> Sql<()> {
-        let was_held = lease.task.started_at.is_none();
-        lease.task.crashes = backend::crashes_with(lease.task.crashes, was_held);
-        if lease.is_to_stop {
-            rescued.dead.push(lease.task.id);
-            return self.finish(&lease, TaskState::Cancelled, Some(&backend::cancelled()), None, now).await;
+    async fn reclaim(&self, lease: Stored, now: Timestamp, rescued: &mut Rescued) -> Sql<()> {
+        let task = &lease.task;
+        let (running, has_begun) = (Running::of(task, lease.is_to_stop), task.started_at.is_some());
+        let lost = Rescuing { running, has_begun, max_crashes: task.retry.max_crashes };
+        let transition = transition::rescue(lost, now);
+        if transition.ends() {
+            rescued.dead.push(task.id);
+        } else {
+            rescued.requeued.push(task.id);
+            self.hints().work.insert(task.pool.clone());
         }
-        if was_held {
-            rescued.requeued.push(lease.task.id);
-            self.hints().work.insert(lease.task.pool.clone());
-            return self.release(&lease, now).await;
-        }
-        let error = node_lost();
-        if dies_of_crash(lease.task.crashes, &lease.task.retry) {
-            rescued.dead.push(lease.task.id);
-            return self.finish(&lease, TaskState::Dead, Some(&error), None, now).await;
-        }
-        rescued.requeued.push(lease.task.id);
-        self.hints().work.insert(lease.task.pool.clone());
-        let (run_at, crashes) = (lease.task.run_at, lease.task.crashes);
-        let retried = Retried { run_at, error: &error, crashes, counts: true };
-        self.schedule_retry(&lease, TaskState::Queued, &retried, now).await
+        self.apply(&lease, &transition, now).await
     }
 }

@@ -97,7 +97,7 @@ struct Known {
 /// Which claimable tasks a node (`$4`) may have at a time (`$2`, or by the clock of the database if `$5`).
 macro_rules! may_be_claimed {
     () => {
-        "AND (deadline IS NULL OR deadline > $2) AND (prefers IS NULL OR prefers = $4 OR prefers_until <= \
+        "AND (deadline IS NULL OR deadline > $2) AND (preferred_node IS NULL OR preferred_node = $4 OR preferred_until <= \
          CASE WHEN $5 THEN (extract(epoch FROM clock_timestamp()) * 1000000)::int8 ELSE $2 END) "
     };
 }

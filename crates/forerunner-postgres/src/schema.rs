@@ -16,6 +16,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0007_attempts.sql"),
     include_str!("../migrations/0008_parents.sql"),
     include_str!("../migrations/0009_schedules.sql"),
+    include_str!("../migrations/0010_model.sql"),
 ];
 
 /// The newest version known.

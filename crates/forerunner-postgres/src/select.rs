@@ -3,7 +3,7 @@
 //! An index serves the pool with a state, the context, the labels and the window of creation; the window of ends leaves
 //! out partitions of the history. Other conditions are tested on each row that the index finds.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::LazyLock};
 
 use forerunner_core::{ContextId, PoolName, TaskId, TaskState};
 use forerunner_store::{TaskFilter, TaskPage, backend};
@@ -12,18 +12,18 @@ use uuid::Uuid;
 
 use crate::{
     failure::Sql,
-    history::ended_columns,
-    rows::{get, label_pair, state, task_columns},
+    rows::{ended_columns, get, label_pair, state, task_columns},
     tx::Tx,
 };
 
-const UNFINISHED: &str = concat!(
-    "SELECT ",
-    task_columns!("o.output"),
-    ", k.cost FROM tasks t LEFT JOIN inputs i ON i.task = t.task LEFT JOIN outputs o ON o.task = t.task \
-     LEFT JOIN context_costs k ON k.task = t.task"
-);
-const ENDED: &str = concat!("SELECT ", ended_columns!(), " FROM history t");
+static UNFINISHED: LazyLock<String> = LazyLock::new(|| {
+    let columns = task_columns("o.output");
+    format!(
+        "SELECT {columns}, k.cost FROM tasks t LEFT JOIN inputs i ON i.task = t.task \
+         LEFT JOIN outputs o ON o.task = t.task LEFT JOIN context_costs k ON k.task = t.task"
+    )
+});
+static ENDED: LazyLock<String> = LazyLock::new(|| format!("SELECT {}, t.cost FROM history t", ended_columns()));
 
 /// The same for ids and states alone.
 const SELECT_UNFINISHED: &str = "SELECT t.id, t.state FROM tasks t LEFT JOIN inputs i ON i.task = t.task";
@@ -33,7 +33,7 @@ impl Tx<'_> {
     pub async fn tasks(&self, filter: &TaskFilter) -> Sql<TaskPage> {
         let limit = filter.limit.clamp(1, backend::PAGE_LIMIT);
         let values = Values::of(filter);
-        let rows = self.query(&values.sql(filter, (UNFINISHED, ENDED), limit + 1), &values.params()).await?;
+        let rows = self.query(&values.sql(filter, (&UNFINISHED, &ENDED), limit + 1), &values.params()).await?;
         let mut tasks = Vec::with_capacity(rows.len());
         for row in rows.iter().take(limit) {
             tasks.push(self.shown(row).await?);

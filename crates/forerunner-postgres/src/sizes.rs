@@ -23,7 +23,7 @@ impl Tx<'_> {
     pub async fn context_bytes(&self, pool: &PoolName) -> Sql<u64> {
         let sql = "SELECT ((SELECT COALESCE(sum(octet_length(f.bytes)), 0) FROM contexts c JOIN frames f \
                    ON f.context = c.context WHERE c.pool = $1) + (SELECT COALESCE(sum(octet_length(x.bytes)), 0) \
-                   FROM pieces x WHERE x.pool = $1))::int8";
+                   FROM shared_objects x WHERE x.pool = $1))::int8";
         self.sum(sql, pool).await
     }
 

@@ -18,8 +18,8 @@ use std::{
 use parking_lot::Mutex;
 
 use forerunner_core::{
-    AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, ScheduleName, Task, TaskId, TaskState,
-    Timestamp,
+    AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, Payload, PoolName, ScheduleName, Task, TaskId,
+    TaskState, Timestamp,
 };
 use forerunner_store::{
     AttemptEvent, Backlog, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ClusterState, ContextBase,
@@ -269,6 +269,10 @@ impl TaskStore for PostgresStore {
 
     fn retry(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, StateConflict>> {
         self.call(Class::WRITE, async move |tx| tx.retry(task, now).await)
+    }
+
+    fn answer(&self, task: TaskId, answered: Payload, now: Timestamp) -> StoreFuture<Result<Task, StateConflict>> {
+        self.call(Class::WRITE, async move |tx| tx.answer(task, &answered, now).await)
     }
 
     fn update(&self, task: TaskId, change: TaskChange, now: Timestamp) -> StoreFuture<Result<Updated, StateConflict>> {

@@ -1,9 +1,15 @@
 //! Accepting and claiming.
 
-use std::{collections::HashSet, sync::atomic::Ordering};
+use std::{
+    collections::HashSet,
+    sync::{LazyLock, atomic::Ordering},
+};
 
 use forerunner_core::{ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp};
-use forerunner_store::{Claim, EnqueueOutcome, KeyedTask, LEASE, Refusal, Start, Submission, backend};
+use forerunner_store::{
+    Claim, EnqueueOutcome, KeyedTask, LEASE, Refusal, Start, Submission,
+    backend::{self, Column, Part, cell_of_new, columns_of_new},
+};
 use tokio_postgres::{
     Row,
     types::{ToSql, Type},
@@ -14,12 +20,14 @@ use crate::{
     affinity::Which,
     batch::Member,
     failure::{Fault, Sql},
+    history::names,
     line::Rank,
-    rows::{depth, get, label_pair, labels_text, micros, stored, task_columns},
+    rows::{AFTER, depth, get, label_pairs, micros, stored, task_columns},
     scan_cursors::{from_floors, may_be_claimed},
     tables::earliest_end,
-    tx::Tx,
+    tx::{Param, Tx},
     unread::Unread,
+    values::{Values, array_type},
 };
 
 /// A submission, and the place it gets.
@@ -40,68 +48,69 @@ impl<'a> Placed<'a> {
 }
 
 /// The new rows as columns, one entry a task.
-#[derive(Default)]
 struct Columns {
     id: Vec<Uuid>,
     pool: Vec<String>,
-    state: Vec<i16>,
-    context: Vec<Option<String>>,
-    priority: Vec<i16>,
     due: Vec<i64>,
-    run_at: Vec<i64>,
-    deadline: Vec<Option<i64>>,
-    attempt: Vec<i64>,
-    crashes: Vec<i64>,
-    epoch: Vec<i64>,
-    submitted_at: Vec<i64>,
-    timeout: Vec<i64>,
-    max_attempts: Vec<i64>,
-    max_crashes: Vec<i64>,
-    backoff_initial: Vec<i64>,
-    backoff_max: Vec<i64>,
-    input: Vec<String>,
-    labels: Vec<Option<String>>,
     pairs: Vec<Option<String>>,
-    key: Vec<Option<String>>,
     fingerprint: Vec<Option<Vec<u8>>>,
     claimable: Vec<bool>,
     rank: Vec<Option<i16>>,
-    parent: Vec<Option<Uuid>>,
-    depth: Vec<Option<i64>>,
+    /// Those of [`new_columns`].
+    others: Vec<Values>,
+}
+
+/// The columns that a new task has, besides the store's own.
+fn new_columns() -> impl Iterator<Item = &'static Column> {
+    columns_of_new(Part::Task).chain(columns_of_new(Part::Input))
 }
 
 impl Columns {
+    fn of(batch: &[Placed<'_>]) -> Self {
+        let mut columns = Self {
+            id: Vec::with_capacity(batch.len()),
+            pool: Vec::with_capacity(batch.len()),
+            due: Vec::with_capacity(batch.len()),
+            pairs: Vec::with_capacity(batch.len()),
+            fingerprint: Vec::with_capacity(batch.len()),
+            claimable: Vec::with_capacity(batch.len()),
+            rank: Vec::with_capacity(batch.len()),
+            others: new_columns().map(|column| Values::of(column, batch.len())).collect(),
+        };
+        batch.iter().for_each(|placed| columns.push(placed));
+        columns
+    }
+
     fn push(&mut self, placed: &Placed<'_>) {
         let Submission { task, fingerprint, .. } = placed.submission;
         self.id.push(*task.id.as_uuid());
         self.pool.push(task.pool.as_str().to_owned());
-        self.state.push(placed.state as i16);
-        self.context.push(task.context.as_ref().map(|context| context.as_str().to_owned()));
-        self.priority.push(task.priority.get().into());
         self.due.push(placed.due.as_micros());
-        self.run_at.push(task.run_at.as_micros());
-        self.deadline.push(task.deadline.map(Timestamp::as_micros));
-        self.attempt.push(task.attempt.into());
-        self.crashes.push(task.crashes.into());
-        self.epoch.push(task.epoch.0 as i64);
-        self.submitted_at.push(task.submitted_at.as_micros());
-        self.timeout.push(micros(task.timeout));
-        self.max_attempts.push(task.retry.max_attempts.into());
-        self.max_crashes.push(task.retry.max_crashes.into());
-        self.backoff_initial.push(micros(task.retry.initial));
-        self.backoff_max.push(micros(task.retry.max));
-        self.input.push(task.input.as_str().to_owned());
-        self.labels.push(labels_text(&task.labels));
-        let pairs: Vec<_> = task.labels.iter().map(|(key, value)| label_pair(key, value)).collect();
         // Arrays of arrays must be of one length, so the pairs travel as one text.
-        self.pairs.push((!pairs.is_empty()).then(|| pairs.join("\n")));
-        self.key.push(task.idempotency_key.as_ref().map(|key| key.as_str().to_owned()));
+        self.pairs.push(label_pairs(&task.labels).map(|pairs| pairs.join("\n")));
         self.fingerprint.push(fingerprint.map(|hash| hash.to_vec()));
         self.claimable.push(placed.claimable);
         let rank = if placed.state == TaskState::Queued { Rank::Joined } else { Rank::Delayed };
         self.rank.push(task.context.as_ref().map(|_| rank as i16));
-        self.parent.push(task.parent.map(|parent| *parent.as_uuid()));
-        self.depth.push(task.parent.map(|_| placed.depth.into()));
+        for (values, column) in self.others.iter_mut().zip(new_columns()) {
+            values.push(cell_of_new(column, task, placed.state, placed.depth));
+        }
+    }
+
+    /// The parameters of [`INSERT`].
+    fn params<'a>(&'a self, earliest: &'a i64) -> Vec<Param<'a>> {
+        let mut params: Vec<Param<'a>> = vec![
+            (&self.id, Type::UUID_ARRAY),
+            (&self.pool, Type::TEXT_ARRAY),
+            (&self.due, Type::INT8_ARRAY),
+            (&self.pairs, Type::TEXT_ARRAY),
+            (&self.fingerprint, Type::BYTEA_ARRAY),
+            (&self.claimable, Type::BOOL_ARRAY),
+            (&self.rank, Type::INT2_ARRAY),
+            (earliest, Type::INT8),
+        ];
+        params.extend(self.others.iter().map(Values::param));
+        params
     }
 }
 
@@ -109,38 +118,30 @@ impl Columns {
 ///
 /// It has no join that a plan could make slow: each task has its number before it is written, and a hash table shows
 /// which were written.
-const INSERT: &str = "\
-WITH s AS MATERIALIZED (
-    SELECT nextval('tasks_task_seq') AS task, s.* FROM unnest($1::uuid[], $2::text[], $3::int2[], $4::text[], $5::int2[],
-        $6::int8[], $7::int8[], $8::int8[], $9::int8[], $10::int8[], $11::int8[], $12::int8[], $13::int8[], $14::int8[],
-        $15::int8[], $16::int8[], $17::int8[], $18::text[], $19::text[], $20::text[], $21::text[], $22::bytea[],
-        $23::bool[], $24::int2[], $26::uuid[], $27::int8[])
-    WITH ORDINALITY AS s (id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch,
-        submitted_at, timeout, max_attempts, max_crashes, backoff_initial, backoff_max, input, labels, pairs, key,
-        fingerprint, claimable, rank, parent, depth, place)
-), t AS (
-    INSERT INTO tasks (task, id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch, parent,
-        depth)
-    SELECT task, id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, epoch, parent, depth FROM s
-    WHERE NOT EXISTS (SELECT FROM history h WHERE h.id = s.id AND h.finished_at >= $25) ORDER BY place
-    ON CONFLICT (id) DO NOTHING
-    RETURNING task, id
-), n AS MATERIALIZED (
-    SELECT * FROM s WHERE (task IN (SELECT task FROM t)) IS TRUE
-), i AS (
-    INSERT INTO inputs (task, submitted_at, timeout, max_attempts, max_crashes, backoff_initial, backoff_max, input,
-        labels, label_pairs, key)
-    SELECT task, submitted_at, timeout, max_attempts, max_crashes, backoff_initial, backoff_max, input, labels,
-        string_to_array(pairs, E'\\n'), key FROM n
-), k AS (
-    INSERT INTO keys (pool, key, id, fingerprint) SELECT pool, key, id, fingerprint FROM n WHERE key IS NOT NULL
-), l AS (
-    INSERT INTO line (pool, context, rank, due, task) SELECT pool, context, rank, due, task FROM n WHERE rank IS NOT NULL
-), r AS (
-    INSERT INTO ready (pool, urgency, due, task, deadline)
-    SELECT pool, 9 - priority, due, task, deadline FROM n WHERE claimable
-)
-SELECT id FROM t";
+static INSERT: LazyLock<String> = LazyLock::new(|| {
+    let (task, input) = (names(columns_of_new(Part::Task)), names(columns_of_new(Part::Input)));
+    let places = new_columns().enumerate();
+    let arrays: Vec<_> = places.map(|(place, column)| format!("${}::{}", 9 + place, array_type(column))).collect();
+    let (arrays, all) = (arrays.join(", "), names(new_columns()));
+    format!(
+        "WITH s AS MATERIALIZED (SELECT nextval('tasks_task_seq') AS task, s.* FROM unnest($1::uuid[], $2::text[], \
+         $3::int8[], $4::text[], $5::bytea[], $6::bool[], $7::int2[], {arrays}) WITH ORDINALITY \
+         AS s (id, pool, due, pairs, fingerprint, claimable, rank, {all}, place)), \
+         t AS (INSERT INTO tasks (task, id, pool, due, {task}) SELECT task, id, pool, due, {task} FROM s \
+         WHERE NOT EXISTS (SELECT FROM history h WHERE h.id = s.id AND h.finished_at >= $8) ORDER BY place \
+         ON CONFLICT (id) DO NOTHING RETURNING task, id), \
+         n AS MATERIALIZED (SELECT * FROM s WHERE (task IN (SELECT task FROM t)) IS TRUE), \
+         i AS (INSERT INTO inputs (task, {input}, label_pairs) \
+         SELECT task, {input}, string_to_array(pairs, E'\\n') FROM n), \
+         k AS (INSERT INTO idempotency_keys (pool, key, id, fingerprint) \
+         SELECT pool, key, id, fingerprint FROM n WHERE key IS NOT NULL), \
+         l AS (INSERT INTO context_queue (pool, context, rank, due, task) \
+         SELECT pool, context, rank, due, task FROM n WHERE rank IS NOT NULL), \
+         r AS (INSERT INTO ready (pool, urgency, due, task, deadline) \
+         SELECT pool, 9 - priority, due, task, deadline FROM n WHERE claimable) \
+         SELECT id FROM t"
+    )
+});
 
 impl Tx<'_> {
     /// Accepts tasks: those with neither key nor context many at a time, any other after a lookup.
@@ -206,7 +207,7 @@ impl Tx<'_> {
     /// Whether a context is stored, or is to be by a task that has not ended.
     async fn is_begun(&self, pool: &PoolName, context: &ContextId) -> Sql<bool> {
         let sql = "SELECT 1 FROM contexts WHERE pool = $1 AND name = $2 \
-                   UNION ALL SELECT 1 FROM line WHERE pool = $1 AND context = $2 LIMIT 1";
+                   UNION ALL SELECT 1 FROM context_queue WHERE pool = $1 AND context = $2 LIMIT 1";
         let rows = self.query(sql, &[(&pool.as_str(), Type::TEXT), (&context.as_str(), Type::TEXT)]).await?;
         Ok(!rows.is_empty())
     }
@@ -224,7 +225,7 @@ impl Tx<'_> {
 
     /// The task that has a key.
     pub async fn keyed(&self, pool: &PoolName, key: &IdempotencyKey) -> Sql<Option<KeyedTask>> {
-        let sql = "SELECT id, fingerprint FROM keys WHERE pool = $1 AND key = $2";
+        let sql = "SELECT id, fingerprint FROM idempotency_keys WHERE pool = $1 AND key = $2";
         let pool = pool.as_str();
         let rows = self.query(sql, &[(&pool, Type::TEXT), (&key.as_str(), Type::TEXT)]).await?;
         let Some(row) = rows.first() else { return Ok(None) };
@@ -236,43 +237,13 @@ impl Tx<'_> {
 
     /// Writes the rows of tasks with distinct ids, unless the ids are known. A short transaction leaves those open.
     async fn insert(&self, batch: &[Placed<'_>]) -> Sql<Vec<Option<Result<EnqueueOutcome, Refusal>>>> {
-        let mut c = Columns::default();
-        batch.iter().for_each(|placed| c.push(placed));
-        let earliest = c.id.iter().copied().map(earliest_end).min().unwrap_or(0);
+        let columns = Columns::of(batch);
+        let earliest = columns.id.iter().copied().map(earliest_end).min().unwrap_or(0);
         for placed in batch.iter().filter(|placed| placed.claimable) {
             let Task { pool, priority, .. } = &placed.submission.task;
             self.node.cursors.put(pool, i16::from(9 - priority.get()), (placed.due.as_micros(), 0));
         }
-        let params: [(&(dyn ToSql + Sync), Type); 27] = [
-            (&c.id, Type::UUID_ARRAY),
-            (&c.pool, Type::TEXT_ARRAY),
-            (&c.state, Type::INT2_ARRAY),
-            (&c.context, Type::TEXT_ARRAY),
-            (&c.priority, Type::INT2_ARRAY),
-            (&c.due, Type::INT8_ARRAY),
-            (&c.run_at, Type::INT8_ARRAY),
-            (&c.deadline, Type::INT8_ARRAY),
-            (&c.attempt, Type::INT8_ARRAY),
-            (&c.crashes, Type::INT8_ARRAY),
-            (&c.epoch, Type::INT8_ARRAY),
-            (&c.submitted_at, Type::INT8_ARRAY),
-            (&c.timeout, Type::INT8_ARRAY),
-            (&c.max_attempts, Type::INT8_ARRAY),
-            (&c.max_crashes, Type::INT8_ARRAY),
-            (&c.backoff_initial, Type::INT8_ARRAY),
-            (&c.backoff_max, Type::INT8_ARRAY),
-            (&c.input, Type::TEXT_ARRAY),
-            (&c.labels, Type::TEXT_ARRAY),
-            (&c.pairs, Type::TEXT_ARRAY),
-            (&c.key, Type::TEXT_ARRAY),
-            (&c.fingerprint, Type::BYTEA_ARRAY),
-            (&c.claimable, Type::BOOL_ARRAY),
-            (&c.rank, Type::INT2_ARRAY),
-            (&earliest, Type::INT8),
-            (&c.parent, Type::UUID_ARRAY),
-            (&c.depth, Type::INT8_ARRAY),
-        ];
-        let rows = self.query(INSERT, &params).await?;
+        let rows = self.query(&INSERT, &columns.params(&earliest)).await?;
         let new = rows.iter().map(|row| get::<Uuid>(row, 0)).collect::<Sql<HashSet<_>>>()?;
         let mut answers = Vec::with_capacity(batch.len());
         for placed in batch {
@@ -297,49 +268,33 @@ impl Tx<'_> {
 
     /// Leases the first claimable tasks, at most `limit`, or only those that are `among`.
     pub(crate) async fn lease(&self, claim: &Claim, limit: usize, among: Option<Vec<Uuid>>) -> Sql<Vec<Task>> {
-        // Three statements, so that a plain claim only walks the index. It finds the rows that it has locked by their
-        // place in the table: nobody changes a claimable row, and a plan could read all of them to find those by their
-        // key.
-        macro_rules! leasing {
-            ($picked:expr) => {
-                concat!(
-                    "WITH c AS MATERIALIZED (",
-                    $picked,
-                    "), r AS (DELETE FROM ready WHERE ctid = ANY (ARRAY(SELECT at FROM c)) RETURNING urgency, due, task), \
-                     d AS (SELECT task, row_number() OVER (ORDER BY urgency, due, task) AS place FROM r), \
-                     t AS (UPDATE tasks u SET state = 2, epoch = greatest(u.epoch + 1, CASE WHEN $5 THEN \
-                     (extract(epoch FROM clock_timestamp()) * 1000000)::int8 ELSE 0 END), attempt = u.attempt + 1, started_at = \
-                     CASE WHEN d.place <= $6 OR u.crashes > 0 THEN $2 END, \
-                     node = $4, agent = NULL FROM d WHERE u.task = ANY (ARRAY[d.task]) RETURNING u.*), \
-                     l AS (UPDATE line SET rank = 0 FROM t WHERE line.pool = ANY (ARRAY[t.pool]) \
-                     AND line.context = t.context AND line.rank::int4 = 1 AND line.due = t.due AND line.task = t.task) SELECT ",
-                    task_columns!("NULL::text"),
-                    ", COALESCE(x.version, 0), COALESCE(x.born, 0) FROM t LEFT JOIN inputs i ON i.task = ANY (ARRAY[t.task]) \
-                     LEFT JOIN contexts x ON x.pool = t.pool AND x.name = t.context ORDER BY 9 - t.priority, t.due, t.task"
-                )
-            };
-        }
-        const FIRST: &str = leasing!(concat!(
-            "SELECT ctid AS at FROM ready WHERE pool = $1 ",
-            may_be_claimed!(),
-            "ORDER BY urgency, due, task LIMIT $3 FOR UPDATE SKIP LOCKED"
-        ));
-        const FROM_FLOORS: &str = leasing!(concat!(
-            "SELECT at FROM ",
-            from_floors!(
-                "$7",
-                "ctid AS at",
-                concat!(may_be_claimed!(), "ORDER BY due, task LIMIT $3 FOR UPDATE SKIP LOCKED")
-            ),
-            " LIMIT $3"
-        ));
+        static FIRST: LazyLock<String> = LazyLock::new(|| {
+            leasing(concat!(
+                "SELECT ctid AS at FROM ready WHERE pool = $1 ",
+                may_be_claimed!(),
+                "ORDER BY urgency, due, task LIMIT $3 FOR UPDATE SKIP LOCKED"
+            ))
+        });
+        static FROM_FLOORS: LazyLock<String> = LazyLock::new(|| {
+            leasing(concat!(
+                "SELECT at FROM ",
+                from_floors!(
+                    "$7",
+                    "ctid AS at",
+                    concat!(may_be_claimed!(), "ORDER BY due, task LIMIT $3 FOR UPDATE SKIP LOCKED")
+                ),
+                " LIMIT $3"
+            ))
+        });
         // Each by its key: to walk the index for them would be to read past all others.
-        const AMONG: &str = leasing!(concat!(
-            "SELECT at FROM tasks k, LATERAL (SELECT ctid AS at FROM ready WHERE pool = $1 AND urgency = 9 - k.priority \
-             AND due = k.due AND task = k.task ",
-            may_be_claimed!(),
-            "LIMIT 1 FOR UPDATE SKIP LOCKED) r WHERE k.id = ANY($7) LIMIT $3"
-        ));
+        static AMONG: LazyLock<String> = LazyLock::new(|| {
+            leasing(concat!(
+                "SELECT at FROM tasks k, LATERAL (SELECT ctid AS at FROM ready WHERE pool = $1 AND urgency = 9 - k.priority \
+                 AND due = k.due AND task = k.task ",
+                may_be_claimed!(),
+                "LIMIT 1 FOR UPDATE SKIP LOCKED) r WHERE k.id = ANY($7) LIMIT $3"
+            ))
+        });
         let lasts = claim.lease_until.as_micros().saturating_sub(claim.now.as_micros());
         let (now, limit) = (claim.now.as_micros(), i64::try_from(limit).unwrap_or(i64::MAX));
         let (pool, starts) = (claim.pool.as_str(), i64::try_from(claim.starts).unwrap_or(i64::MAX));
@@ -355,9 +310,9 @@ impl Tx<'_> {
         params.extend(among.as_ref().map(|ids| (ids as &(dyn ToSql + Sync), Type::UUID_ARRAY)));
         params.extend(cursors.as_ref().map(|cursors| (cursors as &(dyn ToSql + Sync), Type::INT8_ARRAY)));
         let sql = match (&among, &cursors) {
-            (Some(_), _) => AMONG,
-            (None, Some(_)) => FROM_FLOORS,
-            (None, None) => FIRST,
+            (Some(_), _) => &AMONG,
+            (None, Some(_)) => &FROM_FLOORS,
+            (None, None) => &FIRST,
         };
         let claimed = self.query(sql, &params);
         let rows = if self.is_renewed {
@@ -384,8 +339,8 @@ impl Tx<'_> {
         let claimed = stored(row)?;
         self.node.cursors.take(&claimed.spot());
         let mut task = claimed.task;
-        task.context_version = get::<i64>(row, 31)?.unsigned_abs();
-        task.context_born = get::<i64>(row, 32)?.unsigned_abs();
+        task.context_version = get::<i64>(row, AFTER)?.unsigned_abs();
+        task.context_born = get::<i64>(row, AFTER + 1)?.unsigned_abs();
         Ok(task)
     }
 
@@ -441,6 +396,27 @@ impl Member for Submission {
     fn refuse(&mut self, reason: &str, _: bool) -> Option<Self::Answer> {
         Some(Err(Refusal::Unstorable { reason: reason.to_owned() }))
     }
+}
+
+/// Leases the rows of `ready` that `picked` finds by their place in the table: nobody changes a claimable row, and a plan
+/// could read all of them to find those by their key. There is one statement for each way to pick, so that a plain claim
+/// only walks the index.
+fn leasing(picked: &str) -> String {
+    let columns = task_columns("NULL::text");
+    format!(
+        "WITH c AS MATERIALIZED ({picked}), \
+         r AS (DELETE FROM ready WHERE ctid = ANY (ARRAY(SELECT at FROM c)) RETURNING urgency, due, task), \
+         d AS (SELECT task, row_number() OVER (ORDER BY urgency, due, task) AS place FROM r), \
+         t AS (UPDATE tasks u SET state = 2, epoch = greatest(u.epoch + 1, CASE WHEN $5 THEN \
+         (extract(epoch FROM clock_timestamp()) * 1000000)::int8 ELSE 0 END), attempt = u.attempt + 1, started_at = \
+         CASE WHEN d.place <= $6 OR u.crashes > 0 THEN $2 END, \
+         node = $4, agent = NULL FROM d WHERE u.task = ANY (ARRAY[d.task]) RETURNING u.*), \
+         l AS (UPDATE context_queue q SET rank = 0 FROM t WHERE q.pool = ANY (ARRAY[t.pool]) \
+         AND q.context = t.context AND q.rank::int4 = 1 AND q.due = t.due AND q.task = t.task) \
+         SELECT {columns}, COALESCE(x.version, 0), COALESCE(x.born, 0) \
+         FROM t LEFT JOIN inputs i ON i.task = ANY (ARRAY[t.task]) \
+         LEFT JOIN contexts x ON x.pool = t.pool AND x.name = t.context ORDER BY 9 - t.priority, t.due, t.task"
+    )
 }
 
 /// Whether a submission can be written together with others, without a lookup.

@@ -61,7 +61,7 @@ impl Tx<'_> {
     }
 
     /// Reads a task, with its context's line locked.
-    async fn find_in_line(&self, id: TaskId) -> Sql<Option<Stored>> {
+    pub(crate) async fn find_in_line(&self, id: TaskId) -> Sql<Option<Stored>> {
         let Some(found) = self.find(id).await? else { return Ok(None) };
         let Some(context) = &found.task.context else { return Ok(Some(found)) };
         self.lock_line(&found.task.pool, context).await?;
@@ -70,7 +70,7 @@ impl Tx<'_> {
 
     /// Whether a waiting task has its place in its context's line, or is yet to become due for the first time.
     async fn has_place(&self, spot: &QueueKey, context: &ContextId) -> Sql<bool> {
-        let sql = "SELECT rank FROM line WHERE pool = $1 AND context = $2 AND rank IN (0, 1, 2) AND task = $3";
+        let sql = "SELECT rank FROM context_queue WHERE pool = $1 AND context = $2 AND rank IN (0, 1, 2) AND task = $3";
         let params = [
             (&spot.pool.as_str() as &(dyn ToSql + Sync), Type::TEXT),
             (&context.as_str(), Type::TEXT),

@@ -1,6 +1,9 @@
 //! What happens to tasks that do not run: cancelling, redriving, sweeping, purging.
 
-use forerunner_core::{ContextId, PoolName, Task, TaskError, TaskId, TaskState, Timestamp};
+use forerunner_core::{
+    ContextId, Payload, PoolName, Task, TaskId, TaskState, Timestamp, Transition,
+    transition::{self, Cancel},
+};
 use forerunner_store::{Cancelled, DueTasks, StateConflict, Swept, backend};
 use tokio_postgres::{
     Row,
@@ -29,35 +32,28 @@ impl Tx<'_> {
     pub async fn cancel(&self, id: TaskId, now: Timestamp) -> Sql<Result<Cancelled, StateConflict>> {
         let Some(found) = self.find(id).await? else { return Ok(Err(StateConflict::NoTask { task: id })) };
         let (spot, damage, mut task) = (found.spot(), found.damage, Box::new(found.task));
-        if task.state == TaskState::Damaged {
-            self.give_up(&spot, &mut task, damage.as_deref().unwrap_or("it was repaired"), now).await?;
-            return Ok(Ok(Cancelled::Ended(task)));
-        }
-        if task.state == TaskState::Running {
-            self.note_stop(spot.row, &task).await?;
-            return Ok(Ok(Cancelled::Running(task)));
-        }
-        if task.state.is_terminal() {
-            return Ok(Ok(Cancelled::Ended(task)));
-        }
+        let end = match transition::cancel(task.state, now) {
+            Cancel::End(end) => *end,
+            Cancel::Mark => {
+                self.note_stop(spot.row, &task).await?;
+                return Ok(Ok(Cancelled::Running(task)));
+            }
+            Cancel::Ended => return Ok(Ok(Cancelled::Ended(task))),
+            Cancel::GiveUp => {
+                self.give_up(&spot, &mut task, damage.as_deref().unwrap_or("it was repaired"), now).await?;
+                return Ok(Ok(Cancelled::Ended(task)));
+            }
+        };
         let before = self.gained();
-        let (error, states) = (backend::cancelled(), (task.state, TaskState::Cancelled));
         self.tell_end(id);
-        let was_claimable = self.end_waiting(&spot, task.context.as_ref(), states, &error, now).await?;
-        (task.state, task.finished_at, task.error) = (TaskState::Cancelled, Some(now), Some(error));
+        let was_claimable = self.end_waiting(&spot, task.context.as_ref(), &end).await?;
+        end.apply(&mut task);
         let claimable = self.gained() - before + i64::from(was_claimable);
         Ok(Ok(Cancelled::Done { task, was_claimable, claimable: usize::try_from(claimable).unwrap_or(0) }))
     }
 
-    /// Ends a task that waits; answers whether it was claimable.
-    async fn end_waiting(
-        &self,
-        spot: &QueueKey,
-        context: Option<&ContextId>,
-        (from, to): (TaskState, TaskState),
-        error: &TaskError,
-        now: Timestamp,
-    ) -> Sql<bool> {
+    /// Ends a task that waits, as core decided; answers whether it was claimable.
+    async fn end_waiting(&self, spot: &QueueKey, context: Option<&ContextId>, end: &Transition) -> Sql<bool> {
         let before = match context {
             Some(context) => {
                 self.lock_line(&spot.pool, context).await?;
@@ -65,12 +61,12 @@ impl Tx<'_> {
             }
             None => None,
         };
-        if context.is_none() && from == TaskState::Queued {
+        let was_queued = end.from == TaskState::Queued;
+        if context.is_none() && was_queued {
             self.make_unready(spot).await?;
         }
-        let error = Some(error);
-        self.end(&End { row: spot.row, from, epoch: None, to, at: now, error, output: None, crashes: None }).await?;
-        let Some(context) = context else { return Ok(from == TaskState::Queued) };
+        self.end(&End { row: spot.row, epoch: None, transition: end }).await?;
+        let Some(context) = context else { return Ok(was_queued) };
         self.leave_line(spot, context).await?;
         self.advance(&spot.pool, context, before.as_ref()).await?;
         Ok(before.is_some_and(|before| before.row == spot.row))
@@ -78,7 +74,7 @@ impl Tx<'_> {
 
     /// Stores the request to stop a running task, for its node and for any node that would run it again.
     async fn note_stop(&self, row: i64, task: &Task) -> Sql<()> {
-        let sql = "UPDATE tasks SET stop_epoch = epoch WHERE task = $1 AND epoch = $2 AND state = 2 RETURNING task";
+        let sql = "UPDATE tasks SET cancel_epoch = epoch WHERE task = $1 AND epoch = $2 AND state = 2 RETURNING task";
         let epoch = task.epoch.0 as i64;
         if self.run(sql, &[(&row, Type::INT8), (&epoch, Type::INT8)]).await? == 0 {
             return Err(Fault::Conflict);
@@ -94,15 +90,11 @@ impl Tx<'_> {
         if was_damaged && let Err(mismatch) = self.take_back_repaired(spot.row, &mut task, damage.as_ref()).await? {
             return Ok(Err(mismatch));
         }
-        if !task.state.can_be_retried() {
+        let Some(again) = transition::retry(task.state, task.deadline, now) else {
             return Ok(Err(StateConflict::WrongState { task: id, state: task.state, wish: "retried" }));
-        }
-        let ended = task.state as i16;
-        let (ended_as, was_due) = (task.clone(), spot.due);
-        (task.state, task.attempt, task.crashes, task.run_at) = (TaskState::Queued, 0, 0, now);
-        (task.started_at, task.finished_at, task.agent, task.node) = (None, None, None, None);
-        (task.output, task.error) = (None, None);
-        task.deadline = backend::redriven_deadline(task.deadline, now);
+        };
+        let (ended, ended_as, was_due) = (task.state as i16, task.clone(), spot.due);
+        again.apply(&mut task);
         let mut before = None;
         spot.due = now;
         if let Some(context) = &task.context {
@@ -115,13 +107,18 @@ impl Tx<'_> {
         if !was_damaged {
             self.log_redrive(spot.row, &ended_as, was_due, now).await?;
         }
-        let sql = "UPDATE tasks SET state = 1, attempt = 0, crashes = 0, run_at = $1, due = $2, deadline = $3, \
-                   started_at = NULL, finished_at = NULL, agent = NULL, node = NULL, error_kind = NULL, error = NULL \
-                   WHERE task = $4 AND state = $5 RETURNING task";
-        let (run_at, due) = (now.as_micros(), spot.due.as_micros());
+        let sql = "UPDATE tasks SET state = $1, attempt = $2, crashes = $3, run_at = $4, due = $5, deadline = $6, \
+                   started_at = NULL, finished_at = NULL, agent = NULL, node = NULL, error_kind = NULL, error = NULL, \
+                   requests = NULL, report = NULL \
+                   WHERE task = $7 AND state = $8 RETURNING task";
+        let (state, attempt, crashes) = (task.state as i16, i64::from(task.attempt), i64::from(task.crashes));
+        let (run_at, due) = (task.run_at.as_micros(), spot.due.as_micros());
         let deadline = spot.deadline.map(Timestamp::as_micros);
         let params = [
-            (&run_at as &(dyn ToSql + Sync), Type::INT8),
+            (&state as &(dyn ToSql + Sync), Type::INT2),
+            (&attempt, Type::INT8),
+            (&crashes, Type::INT8),
+            (&run_at, Type::INT8),
             (&due, Type::INT8),
             (&deadline, Type::INT8),
             (&spot.row, Type::INT8),
@@ -141,6 +138,36 @@ impl Tx<'_> {
         Ok(Ok(task))
     }
 
+    pub async fn answer(&self, id: TaskId, answered: &Payload, now: Timestamp) -> Sql<Result<Task, StateConflict>> {
+        let Some(found) = self.find_in_line(id).await? else { return Ok(Err(StateConflict::NoTask { task: id })) };
+        let (spot, mut task) = (found.spot(), found.task);
+        let Some(answer) = transition::answer(task.state, task.attempt, answered.clone()) else {
+            return Ok(Err(StateConflict::WrongState { task: id, state: task.state, wish: "answered" }));
+        };
+        let from = answer.from as i16;
+        answer.apply(&mut task);
+        let sql = "UPDATE tasks SET state = $1, attempt = $2, requests = $3, started_at = NULL, agent = NULL, \
+                   node = NULL WHERE task = $4 AND state = $5 RETURNING task";
+        let (state, attempt) = (task.state as i16, i64::from(task.attempt));
+        let params = [
+            (&state as &(dyn ToSql + Sync), Type::INT2),
+            (&attempt, Type::INT8),
+            (&answered.as_str(), Type::TEXT),
+            (&spot.row, Type::INT8),
+            (&from, Type::INT2),
+        ];
+        if self.run(sql, &params).await? == 0 {
+            return Err(Fault::Conflict);
+        }
+        self.log_answer(spot.row, &task, now).await?;
+        match &task.context {
+            Some(context) => self.advance(&spot.pool, context, None).await?,
+            None => self.make_ready(&spot).await?,
+        }
+        self.hints().work.insert(spot.pool);
+        Ok(Ok(task))
+    }
+
     pub async fn sweep(&self, pool: &PoolName, now: Timestamp) -> Sql<Swept> {
         let before = self.gained();
         let mut swept = Swept::default();
@@ -152,8 +179,7 @@ impl Tx<'_> {
         let rows: Vec<_> = late.iter().map(|late| late.spot.row).collect();
         let claimable = self.claimable_of(pool, &rows).await?;
         for late in late {
-            let states = (late.state, TaskState::Expired);
-            self.end_waiting(&late.spot, late.context.as_ref(), states, &backend::expired(), now).await?;
+            self.end_waiting(&late.spot, late.context.as_ref(), &transition::expire(late.state, now)).await?;
             self.tell_end(late.id);
             swept.expired_bytes += late.input_bytes;
             swept.expired.push((late.id, claimable.contains(&late.spot.row)));
@@ -204,8 +230,16 @@ impl Tx<'_> {
             }
             None => None,
         };
-        let sql = "UPDATE tasks SET state = 1 WHERE task = $1 AND state = 0 AND pool = $2 RETURNING task";
-        if self.run(sql, &[(&due.spot.row, Type::INT8), (&pool.as_str(), Type::TEXT)]).await? == 0 {
+        let sql = "UPDATE tasks SET state = $1 WHERE task = $2 AND state = $3 AND pool = $4 RETURNING task";
+        let Transition { from, to, .. } = transition::promote();
+        let (from, to) = (from as i16, to as i16);
+        let params = [
+            (&to as &(dyn ToSql + Sync), Type::INT2),
+            (&due.spot.row, Type::INT8),
+            (&from, Type::INT2),
+            (&pool.as_str(), Type::TEXT),
+        ];
+        if self.run(sql, &params).await? == 0 {
             return Err(Fault::Conflict);
         }
         let Some(context) = &due.context else { return self.make_ready(&due.spot).await };

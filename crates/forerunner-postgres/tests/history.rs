@@ -69,7 +69,7 @@ async fn settle(store: &PostgresStore, tasks: &[Task], at: Timestamp, next: Next
 
 /// Removes what is past the retention, whoever did so a moment ago.
 async fn retire(server: &PgServer, store: &PostgresStore, now: Timestamp, retention: Duration) -> DroppedPartitions {
-    server.sql(DATABASE, "DELETE FROM notes WHERE key = 'store/retired_at'");
+    server.sql(DATABASE, "DELETE FROM settings WHERE key = 'store/retired_at'");
     store.drop_expired_partitions(now, retention).await.unwrap().expect("it has partitions")
 }
 
@@ -92,7 +92,7 @@ async fn deleted_and_dead(server: &PgServer, tables: &str) -> (u64, u64) {
 }
 
 /// All tables that hold something of tasks.
-const TASKS: &str = "^(history.*|tasks|inputs|outputs|events|spoken|context_costs|keys)$";
+const TASKS: &str = "^(history.*|tasks|inputs|outputs|events|tasks_with_events|context_costs|idempotency_keys)$";
 
 #[tokio::test]
 async fn what_is_past_the_retention_is_dropped_and_nothing_is_deleted() {
@@ -152,7 +152,7 @@ async fn a_task_is_kept_for_its_retention_and_its_key_as_long() {
     let retired = retire(&server, &store, begun + DAY + DAY / 7 + HOUR, DAY).await;
     assert!(retired.partitions >= 1, "{retired:?}");
     assert!(matches!(again(3).await, EnqueueOutcome::New { .. }));
-    assert_eq!(server.sql(DATABASE, "SELECT count(*) FROM keys"), "1");
+    assert_eq!(server.sql(DATABASE, "SELECT count(*) FROM idempotency_keys"), "1");
 }
 
 #[tokio::test]
@@ -254,7 +254,7 @@ async fn a_database_of_version_3_goes_on_and_what_had_ended_ages_out_where_it_is
     let begun = Timestamp::from_micros(micros);
     server.sql(DATABASE, &version_3(begun));
     let store = open(&url);
-    assert_eq!(server.sql(DATABASE, "SELECT version FROM meta"), "8");
+    assert_eq!(server.sql(DATABASE, "SELECT version FROM meta"), "10");
     let ids: Vec<_> = (0..4).map(|number| task(begun, number).id).collect();
     let all = TaskFilter { limit: 9, ..TaskFilter::default() };
     let states = async || {
@@ -293,8 +293,72 @@ async fn a_database_of_version_3_goes_on_and_what_had_ended_ages_out_where_it_is
     let retired = retire(&server, &store, begun + 2 * DAY, DAY).await;
     assert!(retired.tasks == 1 && retired.partitions >= 1, "{retired:?}");
     assert_eq!(states().await, [""; 0]);
-    for table in ["tasks", "inputs", "outputs", "keys", "events", "history"] {
+    for table in ["tasks", "inputs", "outputs", "idempotency_keys", "events", "history"] {
         assert_eq!(server.sql(DATABASE, &format!("SELECT count(*) FROM {table}")), "0", "{table}");
     }
     assert!(matches!(store.enqueue(vec![submission]).await.unwrap()[0], Ok(EnqueueOutcome::New { .. })));
+}
+
+/// A database as version 8 left it: a task each that waits in a conversation, has ended, and was cancelled while it runs.
+fn version_8(now: Timestamp) -> String {
+    let migrations = [
+        include_str!("../migrations/0001_tasks.sql"),
+        include_str!("../migrations/0002_contexts.sql"),
+        include_str!("../migrations/0003_nodes.sql"),
+        include_str!("../migrations/0004_history.sql"),
+        include_str!("../migrations/0005_ids.sql"),
+        include_str!("../migrations/0006_damaged.sql"),
+        include_str!("../migrations/0007_attempts.sql"),
+        include_str!("../migrations/0008_parents.sql"),
+    ];
+    let t = now.as_micros();
+    let id = |number| task(now, number).id.as_uuid().to_string();
+    let (waits, ended, runs) = (id(0), id(1), id(2));
+    format!(
+        "{} CREATE TABLE meta (only_row int PRIMARY KEY CHECK (only_row = 1), version bigint NOT NULL, beat bigint NOT NULL);
+         INSERT INTO meta VALUES (1, 8, 0);
+         INSERT INTO tasks (task, id, pool, state, context, priority, due, run_at, attempt, epoch, crashes, stop_epoch, node)
+             VALUES (1, '{waits}', 'coder', 1, 'chat', 4, {t}, {t}, 0, 0, 0, NULL, NULL),
+             (3, '{runs}', 'coder', 2, NULL, 4, {t}, {t}, 1, 5, 0, 5, '{runs}');
+         INSERT INTO inputs (task, submitted_at, timeout, max_attempts, max_crashes, backoff_initial, backoff_max, input)
+             VALUES (1, {t}, 60000000, 9, 9, 1, 1, '1'), (3, {t}, 60000000, 9, 9, 1, 1, '3');
+         INSERT INTO history (task, id, pool, state, priority, due, run_at, attempt, crashes, epoch, finished_at, submitted_at,
+             timeout, max_attempts, max_crashes, backoff_initial, backoff_max, input, output, key)
+             VALUES (2, '{ended}', 'coder', 3, 4, {t}, {t}, 1, 0, 1, {t}, {t}, 60000000, 9, 9, 1, 1, '2', '22', 'k');
+         INSERT INTO keys VALUES ('coder', 'k', '{ended}', '\\x{}');
+         INSERT INTO line VALUES ('coder', 'chat', 1, {t}, 1);
+         INSERT INTO ready (pool, urgency, due, task, prefers, prefers_until) VALUES ('coder', 5, {t}, 1, '{runs}', 0);
+         INSERT INTO spoken VALUES ({t}, 2);
+         INSERT INTO notes VALUES ('settings/pool', 'on');
+         SELECT setval(pg_get_serial_sequence('tasks', 'task'), 10)",
+        migrations.concat(),
+        "07".repeat(32),
+    )
+}
+
+#[tokio::test]
+async fn a_database_of_version_8_goes_on_under_the_new_names() {
+    let server = PgServer::start(false);
+    let url = server.database();
+    let micros: i64 =
+        server.sql(DATABASE, "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8").parse().unwrap();
+    let begun = Timestamp::from_micros(micros);
+    server.sql(DATABASE, &version_8(begun));
+    let store = open(&url);
+    assert_eq!(store.setting("settings/pool".to_owned()).await.unwrap().as_deref(), Some("on"));
+    let keyed = store.keyed(pool(), IdempotencyKey::new("k").unwrap()).await.unwrap().unwrap().task;
+    assert_eq!((keyed.state, keyed.output.as_ref().map(Payload::as_str)), (TaskState::Succeeded, Some("22")));
+    assert_eq!((keyed.tenant.as_str(), keyed.spec, keyed.report), ("default", None, None));
+    let claimed = claim(&store, 9).await.remove(0);
+    assert_eq!((claimed.id, claimed.context_version), (task(begun, 0).id, 0));
+    settle(&store, std::slice::from_ref(&claimed), begun, Next::Wait { requests: Payload::trusted("[]") }).await;
+    assert_eq!(server.sql(DATABASE, "SELECT state, requests FROM tasks WHERE task = 1"), "-1|[]");
+    store.answer(claimed.id, Payload::trusted("[1]"), begun).await.unwrap().unwrap();
+    assert_eq!(claim(&store, 9).await.len(), 1);
+    let runs = Task { epoch: forerunner_core::LeaseEpoch(5), ..task(begun, 2) };
+    settle(&store, &[runs], begun, Next::Release).await;
+    let ended = store.task(task(begun, 2).id).await.unwrap().unwrap();
+    assert_eq!(ended.state, TaskState::Cancelled, "the request to cancel it was kept");
+    let old = "SELECT count(*) FROM pg_class WHERE relname ~ '^(line|spoken|notes|keys|pieces|piece_uses)(_|$)'";
+    assert_eq!(server.sql(DATABASE, old), "0");
 }

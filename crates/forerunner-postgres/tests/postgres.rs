@@ -587,7 +587,10 @@ async fn nodes_that_share_and_drop_a_piece_at_once_lose_none_and_leave_none() {
     let [one, two] = [(); 2].map(|()| PostgresStore::open(&url, OPTIONS).unwrap());
     tokio::join!(share_and_drop(&one, 0, 100), share_and_drop(&two, 1, 100));
     assert_eq!(
-        server.sql("case0", "SELECT count(*) FROM piece_uses LEFT JOIN pieces USING (piece) WHERE uses IS NULL"),
+        server.sql(
+            "case0",
+            "SELECT count(*) FROM shared_object_uses LEFT JOIN shared_objects USING (object) WHERE uses IS NULL"
+        ),
         "0"
     );
     one.rescue(Rescue::AllBut { node: node(9), now: at(9) }).await.unwrap();
@@ -599,7 +602,7 @@ async fn nodes_that_share_and_drop_a_piece_at_once_lose_none_and_leave_none() {
         drop(one.delete_context(pool(), ContextId::new(name).unwrap()).await.unwrap());
     }
     assert_eq!(server.sql("case0", "SELECT count(*) FROM contexts"), "0");
-    assert_eq!(server.sql("case0", "SELECT count(*) FROM pieces"), "0");
+    assert_eq!(server.sql("case0", "SELECT count(*) FROM shared_objects"), "0");
 }
 
 #[tokio::test]

@@ -269,8 +269,8 @@ mod tests {
 
     #[test]
     fn an_action_is_for_the_tasks_it_is_meant_for_unless_states_are_named() {
-        use TaskState::{Cancelled, Dead, Failed, Queued, Running, Scheduled};
-        assert_eq!(request(BulkAction::Cancel, &[]).states, [Scheduled, Queued, Running]);
+        use TaskState::{Cancelled, Dead, Failed, Queued, Running, Scheduled, Waiting};
+        assert_eq!(request(BulkAction::Cancel, &[]).states, [Scheduled, Queued, Running, Waiting]);
         assert_eq!(request(BulkAction::Retry, &[]).states, [Failed, Dead]);
         assert_eq!(request(BulkAction::Delete, &[]).states.len(), 5);
         assert_eq!(request(moving(), &[]).states, [Scheduled, Queued]);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forerunner_core::{ContextId, IdempotencyKey, NewTask, PoolName, Timestamp};
+use forerunner_core::{ContextId, IdempotencyKey, NewTask, PoolName, TenantName, Timestamp};
 use forerunner_store::KeyedTask;
 
 /// A submission with an idempotency key, for comparison with the stored one.
@@ -88,6 +88,14 @@ fn hash(new: &NewTask, form: &[u8], input: &[u8], timeout: Option<Duration>, max
     if let Some(parent) = &new.parent {
         field(b"parent");
         field(parent.as_uuid().as_bytes());
+    }
+    if new.tenant != TenantName::default() {
+        field(b"tenant");
+        field(new.tenant.as_str().as_bytes());
+    }
+    if let Some(spec) = &new.spec {
+        field(b"spec");
+        field(serde_json::to_string(spec).unwrap_or_default().as_bytes());
     }
     *hasher.finalize().as_bytes()
 }

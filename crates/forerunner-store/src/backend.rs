@@ -1,7 +1,7 @@
 //! What implementations of [`Store`](crate::Store) share, besides the trait: for those who write one.
 //!
-//! A store decides nothing by itself where two stores could decide differently. This module decides where a task
-//! starts, its place in its queue, and the error of an end without an attempt. It also decides how a task with an
+//! A store decides nothing by itself where two stores could decide differently. `forerunner_core::transition` decides
+//! what each event makes of a task; this module decides where a task starts, and its place in its queue. It also decides how a task with an
 //! unreadable row is reported, and how events are numbered in a store that persists them. The module `conformance`
 //! checks the rest.
 //!
@@ -14,10 +14,14 @@ pub use forerunner_core::{TaskId, Timestamp};
 pub use tokio::sync::broadcast::Receiver;
 
 pub use crate::{
-    damage::{Damage, DamageCount, given_up, stand_in, stored_json, stored_time, unreadable},
+    columns::{
+        COLUMNS, Cell, Column, Kind, Part, cell_of_new, column_list, columns_of, columns_of_new, place_of, salvaged,
+        whole,
+    },
+    damage::{Damage, DamageCount, given_up, stored_time, unreadable},
     events::{Legs, after_seq, begin_seq},
     rules::{
-        DUE_LIMIT, Moved, PAGE_LIMIT, SELECT_LIMIT, SWEEP_LIMIT, cancelled, child_depth, contexts_full, crashes_with,
-        end_state, expired, first_due, first_state, moved, redriven_deadline, retry_state,
+        DUE_LIMIT, Moved, PAGE_LIMIT, SELECT_LIMIT, SWEEP_LIMIT, child_depth, contexts_full, first_due, first_state,
+        moved,
     },
 };

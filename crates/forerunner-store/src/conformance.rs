@@ -9,6 +9,7 @@
 //! }
 //! ```
 
+mod answers;
 mod bulk;
 mod contexts;
 mod fencing;
@@ -29,6 +30,7 @@ mod random;
 mod schedules;
 mod sizes;
 
+pub use answers::*;
 pub use bulk::*;
 pub use contexts::*;
 pub use fencing::*;
@@ -130,6 +132,10 @@ macro_rules! store_conformance {
             a_schedule_is_made_changed_and_removed_at_its_revision
             the_task_of_a_schedule_is_accepted_with_its_change_or_not_at_all
             of_many_who_decide_the_same_occurrence_one_succeeds
+            a_task_that_asks_waits_without_an_agent_and_is_answered_once
+            a_task_that_asks_keeps_its_place_in_its_conversation
+            a_question_without_an_answer_ends_at_the_deadline
+            what_a_submission_says_stays_with_its_task
             random_operations_agree_with_a_simple_model
         }
     };

@@ -99,9 +99,13 @@ impl std::error::Error for Damage {}
 
 /// The substitute for a task that cannot be read. A store fills in what it can read.
 pub fn stand_in(id: TaskId, pool: PoolName, reason: &str) -> Task {
+    Task { state: TaskState::Damaged, error: Some(unreadable(reason)), ..blank(id, pool) }
+}
+
+/// A task before its columns are read.
+pub(crate) fn blank(id: TaskId, pool: PoolName) -> Task {
     let new = NewTask::new(pool, Payload::null());
-    let task = Task::accepted(id, new, Timestamp::default(), Duration::ZERO, RetryPolicy::default());
-    Task { state: TaskState::Damaged, error: Some(unreadable(reason)), ..task }
+    Task::accepted(id, new, Timestamp::default(), Duration::ZERO, RetryPolicy::default())
 }
 
 /// The error of a damaged task.

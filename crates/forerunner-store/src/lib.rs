@@ -20,6 +20,7 @@
 
 pub mod backend;
 mod bulk;
+mod columns;
 #[cfg(any(test, feature = "conformance"))]
 pub mod conformance;
 mod context;
@@ -61,6 +62,6 @@ pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{
     Backlog, Bounds, Cancelled, Claim, ClusterState, ContextsFull, DroppedPartitions, DueTasks, EnqueueOutcome,
     Heartbeat, KeyedTask, LEASE, Leader, LiveNode, Peek, Plan, Rescue, Rescued, SETTINGS, Settled, Settlement, Start,
-    StoreFuture, Submission, Swept, TaskCounts, TaskPage, dies_of_crash, node_lost,
+    StoreFuture, Submission, Swept, TaskCounts, TaskPage,
 };
 pub use vacuum_status::{OldestTransaction, VacuumStatus};

@@ -19,8 +19,8 @@ use std::{future, time::Duration};
 use parking_lot::Mutex;
 
 use forerunner_core::{
-    AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, ScheduleName, Task, TaskId, TaskState,
-    Timestamp,
+    AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, Payload, PoolName, ScheduleName, Task, TaskId,
+    TaskState, Timestamp,
 };
 
 use self::state::State;
@@ -132,6 +132,10 @@ impl TaskStore for MemoryStore {
 
     fn retry(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, StateConflict>> {
         self.run(|state| state.retry(task, now))
+    }
+
+    fn answer(&self, task: TaskId, answered: Payload, now: Timestamp) -> StoreFuture<Result<Task, StateConflict>> {
+        self.run(|state| state.answer(task, answered, now))
     }
 
     fn update(&self, task: TaskId, change: TaskChange, now: Timestamp) -> StoreFuture<Result<Updated, StateConflict>> {

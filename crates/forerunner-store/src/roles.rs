@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use forerunner_core::{
-    AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, ScheduleName, Task, TaskId, TaskState,
-    Timestamp,
+    AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, Payload, PoolName, ScheduleName, Task, TaskId,
+    TaskState, Timestamp,
 };
 use futures_util::future::try_join_all;
 use tokio::sync::broadcast;
@@ -55,6 +55,10 @@ pub trait TaskStore: Send + Sync + 'static {
     /// Returns an ended task to the queue with fresh attempts and crashes. A damaged one returns to its earlier state,
     /// once its row is readable: to its end, or to the queue.
     fn retry(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, StateConflict>>;
+
+    /// Returns a task that waits for an answer to its queue, at the place that it had. `answered` replaces what its agent
+    /// asked: the same JSON list, with the answers. A later call finds the task in another state and changes nothing.
+    fn answer(&self, task: TaskId, answered: Payload, now: Timestamp) -> StoreFuture<Result<Task, StateConflict>>;
 
     /// Changes a waiting task. A task that is due in its context keeps its place there, whatever its new `run_at`:
     /// those behind it wait for it.

@@ -1,9 +1,10 @@
-//! What every store decides alike: where a task starts, what its order is, which error an end without an attempt has.
+//! What every store decides alike besides the transitions of core: where a task starts, and what its order is.
 
 use std::time::Duration;
 
 use forerunner_core::{
-    AgentId, AttemptRecord, ContextId, ErrorKind, Next, NodeId, PoolName, Task, TaskError, TaskId, TaskState, Timestamp,
+    AgentId, AttemptRecord, ContextId, NodeId, PoolName, Task, TaskId, TaskState, Timestamp,
+    transition::{AttemptEnd, state_at},
 };
 
 use crate::{Bounds, Claim, ContextsFull, Refusal};
@@ -39,7 +40,7 @@ pub fn child_depth(parent: TaskId, of_parent: Option<u32>, bounds: Bounds) -> Re
 
 /// The state a task has when it is accepted.
 pub fn first_state(task: &Task) -> TaskState {
-    if task.run_at > task.submitted_at { TaskState::Scheduled } else { TaskState::Queued }
+    state_at(task.run_at, task.submitted_at)
 }
 
 /// When a task became, or becomes, due for the first time. It keeps this place through all its retries.
@@ -50,28 +51,17 @@ pub fn first_due(task: &Task) -> Timestamp {
 /// Most attempts of a task that are stored: the newest ones.
 pub(crate) const ATTEMPTS: usize = 10;
 
-/// The outcome of an attempt that is to be stored, with its error. For one that succeeded, or does not count, the
-/// task's row is enough. `stop` is true if a client cancelled the task while it ran.
-pub(crate) fn kept_end(next: &Next, stop: bool, now: Timestamp) -> Option<(TaskState, Option<TaskError>)> {
-    match next {
-        Next::Finish { state: TaskState::Succeeded, .. } => None,
-        Next::Finish { state, error, .. } => Some((end_state(*state), error.clone())),
-        Next::Retry { .. } | Next::Release if stop => Some((TaskState::Cancelled, Some(cancelled()))),
-        Next::Retry { run_at, error, counts: true, .. } => Some((retry_state(*run_at, now), Some(error.clone()))),
-        Next::Retry { counts: false, .. } | Next::Release => None,
-    }
-}
-
 /// An attempt that ended without a result.
 pub(crate) fn attempt_record(
     (attempt, started_at): (u32, Timestamp),
     (agent, node): (Option<AgentId>, Option<NodeId>),
-    (to, error): (TaskState, Option<TaskError>),
+    end: &AttemptEnd,
     now: Timestamp,
 ) -> AttemptRecord {
+    let AttemptEnd { state, error } = end.clone();
     let log = error.as_ref().and_then(|error| error.log.as_deref().map(str::to_owned));
     let error = error.map(|error| error.with_log(None));
-    AttemptRecord { attempt, outcome: to.into(), started_at, ended_at: Some(now), agent, node, error, log }
+    AttemptRecord { attempt, outcome: state.into(), started_at, ended_at: Some(now), agent, node, error, log }
 }
 
 /// Adds an attempt to the stored ones.
@@ -98,7 +88,7 @@ pub struct Moved {
 /// A task with a place in its context's queue keeps it, whatever its time: those behind it wait for it, as they do for
 /// a retry. So a conversation never changes its order. Any other task gets the place of its new time.
 pub fn moved(task: &Task, due: Timestamp, has_place: bool, run_at: Timestamp, now: Timestamp) -> Moved {
-    let state = retry_state(run_at, now);
+    let state = state_at(run_at, now);
     let run_at = match (state, task.state) {
         (TaskState::Scheduled, _) => run_at,
         (_, TaskState::Queued) => task.run_at,
@@ -112,41 +102,10 @@ pub fn moved(task: &Task, due: Timestamp, has_place: bool, run_at: Timestamp, no
     Moved { state, due, run_at }
 }
 
-/// The state of a task that is tried again at `run_at`.
-pub fn retry_state(run_at: Timestamp, now: Timestamp) -> TaskState {
-    if run_at > now { TaskState::Scheduled } else { TaskState::Queued }
-}
-
-/// The deadline of a retried task: one that has passed would end it again before it could run.
-pub fn redriven_deadline(deadline: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
-    deadline.filter(|deadline| *deadline > now)
-}
-
-/// Why a task that was cancelled before it ran has no output.
-pub fn cancelled() -> TaskError {
-    TaskError::new(ErrorKind::Cancelled, "the task was cancelled by request")
-}
-
-/// Why a task that expired before it ran has no output.
-pub fn expired() -> TaskError {
-    TaskError::new(ErrorKind::DeadlineExceeded, "the deadline passed before an agent took the task")
-}
-
-/// The state a settlement ends a task in. A state that is no end cannot be asked for; should it be, the task fails.
-pub fn end_state(state: TaskState) -> TaskState {
-    if state.is_terminal() { state } else { TaskState::Failed }
-}
-
 /// Whether the `place`th task of a claim starts at once, instead of being prefetched for an agent that is ready next. A
 /// task that was in a crash before starts: if it crashes nodes, that must count.
 pub(crate) fn starts(claim: &Claim, place: usize, crashes: u32) -> bool {
     place < claim.starts || crashes > 0
-}
-
-/// The crashes of a task whose node is gone. A prefetched one had not begun, as far as known: it becomes a suspect, so
-/// that it is not prefetched again, and nothing more.
-pub fn crashes_with(crashes: u32, was_held: bool) -> u32 {
-    if was_held { crashes.max(1) } else { crashes.saturating_add(1) }
 }
 
 /// How long after the clock was set back that may be noticed.

@@ -48,8 +48,8 @@ use std::{
 };
 
 use forerunner_core::{
-    AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, ScheduleName, Task, TaskId, TaskState,
-    Timestamp,
+    AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, Payload, PoolName, ScheduleName, Task, TaskId,
+    TaskState, Timestamp,
 };
 use parking_lot::Mutex;
 use rusqlite::Connection;
@@ -290,6 +290,10 @@ impl TaskStore for SqliteStore {
 
     fn retry(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, StateConflict>> {
         self.change((task, now), |tx, (task, now)| tx.retry(*task, *now))
+    }
+
+    fn answer(&self, task: TaskId, answered: Payload, _: Timestamp) -> StoreFuture<Result<Task, StateConflict>> {
+        self.change((task, answered), |tx, (task, answered)| tx.answer(*task, answered))
     }
 
     fn update(&self, task: TaskId, change: TaskChange, now: Timestamp) -> StoreFuture<Result<Updated, StateConflict>> {

@@ -2,10 +2,7 @@
 
 use std::{collections::BTreeMap, future::Future, pin::Pin, time::Duration};
 
-use forerunner_core::{
-    AgentId, ContextCost, LeaseEpoch, Next, NodeId, PoolName, RetryPolicy, Task, TaskError, TaskId, TaskState,
-    Timestamp,
-};
+use forerunner_core::{AgentId, ContextCost, LeaseEpoch, Next, NodeId, PoolName, Task, TaskId, TaskState, Timestamp};
 
 use crate::{ContextCommit, StoreError};
 
@@ -278,16 +275,6 @@ pub struct DueTasks {
     pub at: Timestamp,
     /// How many agents they could occupy: tasks without a context, and contexts.
     pub tasks: u64,
-}
-
-/// The stored error of a task that is re-queued from a lost node: why it ends, or runs again.
-pub fn node_lost() -> TaskError {
-    TaskError::new(forerunner_core::ErrorKind::NodeLost, "the node that ran the task ended before it stored the result")
-}
-
-/// Whether a task that crashed once more is to die of it.
-pub fn dies_of_crash(crashes: u32, retry: &RetryPolicy) -> bool {
-    crashes >= retry.max_crashes
 }
 
 /// A sign of life.

@@ -45,7 +45,7 @@ const DAMAGE: &[&str] = &[
     "UPDATE tasks SET priority = 77 WHERE task = ?1",
     "UPDATE tasks SET priority = -1 WHERE task = ?1",
     "UPDATE tasks SET state = 99 WHERE task = ?1",
-    "UPDATE tasks SET state = -1 WHERE task = ?1",
+    "UPDATE tasks SET state = -2 WHERE task = ?1",
     "UPDATE tasks SET pool = 99 WHERE task = ?1",
     "UPDATE tasks SET id = x'0102' WHERE task = ?1",
     "UPDATE tasks SET agent = x'01' WHERE task = ?1",
@@ -380,10 +380,10 @@ async fn pools_nodes_notes_and_orders_that_cannot_be_read_do_not_keep_the_store_
         "UPDATE pools SET name = CAST(x'ff' AS TEXT) WHERE ?1 > 0",
         "DELETE FROM pools WHERE ?1 > 0",
         "UPDATE nodes SET node = x'01' WHERE ?1 > 0",
-        "UPDATE notes SET text = CAST(x'ff' AS TEXT) WHERE ?1 > 0",
+        "UPDATE settings SET text = CAST(x'ff' AS TEXT) WHERE ?1 > 0",
         "INSERT INTO ready VALUES (1, 5, 0, 999 + ?1, NULL)",
         "INSERT INTO ready VALUES (77, 5, 0, 999 + ?1, NULL)",
-        "INSERT INTO line VALUES (1, 'chat', 1, 0, 999 + ?1)",
+        "INSERT INTO context_queue VALUES (1, 'chat', 1, 0, 999 + ?1)",
         "INSERT INTO pools VALUES (5000000, 'far' || ?1)",
     ] {
         let mut lab = Lab::new();
@@ -461,11 +461,11 @@ async fn a_choice_follows_the_tasks_where_their_order_disagrees() {
 #[tokio::test]
 async fn a_conversation_goes_on_where_its_order_disagrees() {
     let lines = [
-        "UPDATE line SET due = due - 1 WHERE task = ?1",
-        "UPDATE line SET due = 9000000000000000 WHERE task = ?1",
-        "UPDATE line SET due = due + 1 WHERE ?1 > 0",
-        "DELETE FROM line WHERE task = (SELECT min(task) FROM line) AND ?1 > 0",
-        "INSERT INTO line SELECT pool, context, 1, 0, (SELECT min(task) FROM tasks WHERE state > 2) FROM line WHERE task = ?1",
+        "UPDATE context_queue SET due = due - 1 WHERE task = ?1",
+        "UPDATE context_queue SET due = 9000000000000000 WHERE task = ?1",
+        "UPDATE context_queue SET due = due + 1 WHERE ?1 > 0",
+        "DELETE FROM context_queue WHERE task = (SELECT min(task) FROM context_queue) AND ?1 > 0",
+        "INSERT INTO context_queue SELECT pool, context, 1, 0, (SELECT min(task) FROM tasks WHERE state > 2) FROM context_queue WHERE task = ?1",
     ];
     let chat = |number| Task { context: Some(ContextId::new("chat").unwrap()), ..task(number) };
     for sql in DISAGREEMENTS.iter().chain(&lines) {

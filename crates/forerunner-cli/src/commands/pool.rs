@@ -203,7 +203,8 @@ fn render_list(answer: &Value) -> String {
 
 /// A pool with tasks that is no longer configured.
 fn render_unconfigured(pool: &Value) -> String {
-    let tasks: f64 = ["queued", "scheduled", "running"].into_iter().filter_map(|name| fields::number(pool, name)).sum();
+    let tasks: f64 =
+        ["queued", "scheduled", "running", "waiting"].into_iter().filter_map(|name| fields::number(pool, name)).sum();
     let name = fields::text(pool, "name");
     format!(
         "\n\n{name} is not in the configuration and has {} unfinished tasks: add it again, or run \

@@ -140,7 +140,7 @@ async fn wait_on(client: &Client, accepted: Answer, until: Instant) -> anyhow::R
 }
 
 fn is_over(answer: &Value) -> bool {
-    !matches!(fields::text(answer, "state").as_str(), "queued" | "running" | "scheduled")
+    !matches!(fields::text(answer, "state").as_str(), "queued" | "running" | "waiting" | "scheduled")
 }
 
 /// Whether the service reports a temporary failure.

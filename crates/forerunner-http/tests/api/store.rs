@@ -10,8 +10,8 @@ use std::sync::{
 };
 
 use forerunner_core::{
-    AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, ScheduleName, Task, TaskId, TaskState,
-    Timestamp,
+    AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, Payload, PoolName, ScheduleName, Task, TaskId,
+    TaskState, Timestamp,
 };
 use forerunner_store::{
     BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ClusterState, ContextBase, ContextFilter, ContextRead,
@@ -98,6 +98,7 @@ impl TaskStore for FaultyStore {
         settle(batch: Vec<Settlement>) -> Vec<Result<Settled, LeaseLost>>;
         cancel(task: TaskId, now: Timestamp) -> Result<Cancelled, StateConflict>;
         retry(task: TaskId, now: Timestamp) -> Result<Task, StateConflict>;
+        answer(task: TaskId, answered: Payload, now: Timestamp) -> Result<Task, StateConflict>;
         update(task: TaskId, change: TaskChange, now: Timestamp) -> Result<Updated, StateConflict>;
         sweep(pool: PoolName, now: Timestamp) -> Swept;
         rescue(rescue: Rescue) -> Rescued;

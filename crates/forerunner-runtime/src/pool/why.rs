@@ -63,7 +63,7 @@ impl Handle {
         let Some(context) = &task.context else { return Ok(None) };
         let unfinished = TaskFilter {
             pool: Some(task.pool.clone()),
-            states: vec![TaskState::Running, TaskState::Queued, TaskState::Scheduled],
+            states: vec![TaskState::Running, TaskState::Waiting, TaskState::Queued, TaskState::Scheduled],
             context: Some(context.clone()),
             oldest_first: true,
             limit: MAX_CONSIDERED,
@@ -81,7 +81,7 @@ impl Handle {
 /// Whether a task of the same conversation runs before `task`: it is running, or is retried, or became due earlier.
 fn precedes(other: &Task, task: &Task) -> bool {
     match other.state {
-        TaskState::Running => true,
+        TaskState::Running | TaskState::Waiting => true,
         TaskState::Scheduled => other.attempt > 0,
         _ => position(other) < position(task),
     }
@@ -117,6 +117,7 @@ fn why_waiting(
     if let Some(before) = before {
         let what = match before.state {
             TaskState::Running => "runs now".to_owned(),
+            TaskState::Waiting => "waits for an answer".to_owned(),
             TaskState::Scheduled => format!("is tried again at {}", before.run_at),
             _ => "waits for an agent".to_owned(),
         };

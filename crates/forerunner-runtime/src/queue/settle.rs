@@ -5,6 +5,7 @@ use std::{collections::HashSet, sync::Arc, time::Duration};
 use actix::{AsyncContext, Context, Handler, Recipient};
 use forerunner_core::{
     AgentId, ErrorKind, Next, Outcome, QueueEvent, Task, TaskError, TaskId, TaskState, Timestamp, after_attempt,
+    transition::{self, Running},
 };
 use forerunner_store::{LeaseLost, Settled, Settlement, Start, StoreError};
 use tokio::sync::oneshot;
@@ -121,27 +122,22 @@ impl QueueActor {
         if let Some(commit) = &settlement.context {
             self.room.committed(&self.deps.name, commit);
         }
-        match settlement.next {
-            Next::Finish { state, .. } => {
-                self.metrics.finished(state);
-                self.stats.finished();
-            }
-            // A client cancelled the task while it ran: it does not wait again.
-            _ if settled.state.is_terminal() => {
-                self.metrics.finished(settled.state);
-                self.stats.finished();
-            }
-            Next::Retry { counts, .. } => {
-                self.metrics.retried.increment(1);
-                self.metrics.dependency.excused.increment(u64::from(!counts));
-                self.admission.reenter(1);
-            }
-            Next::Release => {
-                self.admission.reenter(1);
-                if task.is_past_deadline(now) {
+        if settled.state.is_terminal() {
+            self.metrics.finished(settled.state);
+            self.stats.finished();
+        } else if settled.state != TaskState::Waiting {
+            self.admission.reenter(1);
+            match settlement.next {
+                Next::Release if task.is_past_deadline(now) => {
                     // No claim returns it any more: the sweep ends it.
                     self.apply(QueueEvent::Due(now), ctx);
                 }
+                Next::Release => {}
+                Next::Retry { counts: false, .. } => {
+                    self.metrics.retried.increment(1);
+                    self.metrics.dependency.excused.increment(1);
+                }
+                _ => self.metrics.retried.increment(1),
             }
         }
         if let Some(due) = settled.run_at {
@@ -153,7 +149,9 @@ impl QueueActor {
             let ended = Arc::make_mut(&mut task);
             ended.agent = agent;
             ended.context_cost.clone_from(&settlement.context_cost);
-            ended.apply(&settlement.next, settlement.now);
+            // The store answers with the end of a task that was cancelled while it ran.
+            let running = Running::of(ended, settled.state.is_terminal());
+            transition::settle(running, &settlement.next, settlement.now).apply(ended);
             task
         };
         match settled.state.is_terminal() {
@@ -284,7 +282,7 @@ impl QueueActor {
                 let left = task.deadline.map_or(Duration::MAX, |deadline| deadline.since(*run_at) / 2);
                 *run_at = self.crash_throttle.retry_at(*run_at, task.retry.max.min(left), cost);
             }
-            Next::Release => {}
+            Next::Release | Next::Wait { .. } => {}
             Next::Finish { error: Some(error), .. } if error.kind.is_crash() => {}
             _ if task.error.as_ref().is_some_and(made_suspect) => self.crash_throttle.clear(cost),
             _ => {}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use forerunner_core::IdempotencyKey;
 use forerunner_core::{
-    AttemptRecord, ContextId, LeaseEpoch, NodeId, PoolName, ScheduleName, Task, TaskId, TaskState, Timestamp,
+    AttemptRecord, ContextId, LeaseEpoch, NodeId, Payload, PoolName, ScheduleName, Task, TaskId, TaskState, Timestamp,
 };
 use forerunner_store::{
     BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ClusterState, ContextBase, ContextFilter, ContextRead,
@@ -43,6 +43,7 @@ impl TaskStore for KeptOpen {
         assign(assignments: Vec<(TaskId, LeaseEpoch, Start)>) -> ();
         cancel(task: TaskId, now: Timestamp) -> StoreFuture<Result<Cancelled, StateConflict>>;
         retry(task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, StateConflict>>;
+        answer(task: TaskId, answered: Payload, now: Timestamp) -> StoreFuture<Result<Task, StateConflict>>;
         update(task: TaskId, change: TaskChange, now: Timestamp) -> StoreFuture<Result<Updated, StateConflict>>;
         sweep(pool: PoolName, now: Timestamp) -> StoreFuture<Swept>;
         rescue(rescue: Rescue) -> StoreFuture<Rescued>;

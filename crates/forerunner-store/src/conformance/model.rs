@@ -1,12 +1,18 @@
 //! The semantics of a store in the plainest words: a list of tasks, scanned for everything.
+//!
+//! It is written out by hand and shares no decision with `forerunner_core::transition`, so that an error there shows.
 
-use forerunner_core::{ErrorKind, LeaseEpoch, Next, NodeId, Task, TaskError, TaskId, TaskState, Timestamp};
+use forerunner_core::{ErrorKind, LeaseEpoch, Next, NodeId, Payload, Task, TaskError, TaskId, TaskState, Timestamp};
 
 use super::lab::pool;
 use crate::{
-    BulkAction, BulkOutcome, BulkRefusal, EnqueueOutcome, PoolOutcome, Rescued, Settled, Swept, TaskChange, TaskCounts,
-    node_lost,
+    BulkAction, BulkOutcome, BulkRefusal, Claim, EnqueueOutcome, PoolOutcome, Rescued, Settled, Swept, TaskChange,
+    TaskCounts,
 };
+
+/// Errors by which an attempt counts as a crash.
+const CRASHES: [ErrorKind; 4] =
+    [ErrorKind::AgentPanicked, ErrorKind::AgentLost, ErrorKind::AgentProtocol, ErrorKind::NodeLost];
 
 #[derive(Debug, Clone)]
 struct Row {
@@ -59,10 +65,11 @@ impl Model {
         (0..self.rows.len()).filter(|index| self.is_claimable(*index)).count()
     }
 
-    pub fn claim(&mut self, node: NodeId, limit: usize, now: Timestamp, until: Timestamp) -> Vec<TaskId> {
+    pub fn claim(&mut self, claim: &Claim) -> Vec<TaskId> {
+        let Claim { node, limit, starts, now, lease_until, .. } = *claim;
         match self.leases.iter_mut().find(|(holder, _)| *holder == node) {
-            Some((_, lease)) => *lease = until.max(*lease),
-            None => self.leases.push((node, until)),
+            Some((_, lease)) => *lease = lease_until.max(*lease),
+            None => self.leases.push((node, lease_until)),
         }
         let mut ready: Vec<_> = (0..self.rows.len()).filter(|index| self.is_claimable(*index)).collect();
         ready.retain(|index| !self.rows[*index].task.is_past_deadline(now));
@@ -72,8 +79,9 @@ impl Model {
         for index in ready {
             self.rows[index].stop = false;
             let task = &mut self.rows[index].task;
-            (task.state, task.attempt, task.started_at) = (TaskState::Running, task.attempt + 1, Some(now));
-            (task.node, task.agent) = (Some(node), None);
+            let begins = claimed.len() < starts || task.crashes > 0;
+            (task.state, task.attempt) = (TaskState::Running, task.attempt + 1);
+            (task.started_at, task.node, task.agent) = (begins.then_some(now), Some(node), None);
             task.epoch = task.epoch.next();
             claimed.push(task.id);
         }
@@ -90,11 +98,12 @@ impl Model {
             return None;
         }
         match next {
-            Next::Retry { .. } | Next::Release if stop => {
+            Next::Retry { .. } | Next::Wait { .. } | Next::Release if stop => {
                 task.crashes += u32::from(matches!(next, Next::Retry { crash: true, .. }));
                 self.end(index, TaskState::Cancelled, cancelled(), now);
             }
             Next::Finish { state, output, error } => {
+                task.crashes += u32::from(error.as_ref().is_some_and(|error| CRASHES.contains(&error.kind)));
                 (task.state, task.output, task.error, task.finished_at) = (state, output, error, Some(now));
             }
             Next::Retry { run_at, error, crash, counts } => {
@@ -106,6 +115,9 @@ impl Model {
                 task.state = if run_at > now { TaskState::Scheduled } else { TaskState::Queued };
                 (task.run_at, task.error) = (run_at, Some(error));
                 task.crashes += u32::from(crash);
+            }
+            Next::Wait { requests } => {
+                (task.state, task.requests) = (TaskState::Waiting, Some(Box::new(requests)));
             }
             Next::Release => {
                 (task.state, task.attempt) = (TaskState::Queued, task.attempt - 1);
@@ -218,15 +230,27 @@ impl Model {
         }
         (task.state, task.run_at, task.attempt, task.crashes) = (TaskState::Queued, now, 0, 0);
         (task.started_at, task.finished_at, task.node, task.agent) = (None, None, None, None);
-        (task.output, task.error) = (None, None);
+        (task.output, task.error, task.requests) = (None, None, None);
         task.deadline = task.deadline.filter(|deadline| *deadline > now);
         (row.due, row.joined) = (now, true);
         Some(row.task.clone())
     }
 
+    /// The task after its answer; `None` unless it waits for one.
+    pub fn answer(&mut self, id: TaskId, answered: Payload) -> Option<Task> {
+        let task = &mut self.rows.iter_mut().find(|row| row.task.id == id)?.task;
+        if task.state != TaskState::Waiting {
+            return None;
+        }
+        (task.state, task.attempt, task.requests) = (TaskState::Queued, task.attempt - 1, Some(Box::new(answered)));
+        (task.started_at, task.node, task.agent) = (None, None, None);
+        Some(task.clone())
+    }
+
     pub fn sweep(&mut self, now: Timestamp) -> Swept {
         let before = self.claimable();
-        let is_waiting = |row: &Row| matches!(row.task.state, TaskState::Scheduled | TaskState::Queued);
+        let waits = [TaskState::Scheduled, TaskState::Queued, TaskState::Waiting];
+        let is_waiting = |row: &Row| waits.contains(&row.task.state);
         let mut late: Vec<_> = (0..self.rows.len()).collect();
         late.retain(|index| is_waiting(&self.rows[*index]) && self.rows[*index].task.is_past_deadline(now));
         late.sort_by_key(|index| (self.rows[*index].task.deadline, *index));
@@ -272,13 +296,20 @@ impl Model {
         for index in lost {
             let stop = self.rows[index].stop;
             let task = &mut self.rows[index].task;
-            task.crashes += 1;
+            let is_prefetched = task.started_at.is_none();
+            task.crashes = if is_prefetched { task.crashes.max(1) } else { task.crashes + 1 };
             if stop {
                 rescued.dead.push(task.id);
                 self.end(index, TaskState::Cancelled, cancelled(), now);
                 continue;
             }
-            (task.state, task.error) = (TaskState::Queued, Some(node_lost()));
+            task.state = TaskState::Queued;
+            if is_prefetched {
+                rescued.requeued.push(task.id);
+                (task.attempt, task.node, task.agent) = (task.attempt - 1, None, None);
+                continue;
+            }
+            task.error = Some(node_lost());
             if task.crashes < task.retry.max_crashes {
                 rescued.requeued.push(task.id);
             } else {
@@ -320,16 +351,20 @@ impl Model {
         self.rows.get(place % count).map(|row| &row.task)
     }
 
-    /// A running task, or else any.
-    pub fn pick_running(&self, place: usize) -> Option<&Task> {
-        let running: Vec<_> = self.rows.iter().filter(|row| row.task.state == TaskState::Running).collect();
-        match running.len() {
+    /// A task in a state, or else any.
+    pub fn pick_in(&self, state: TaskState, place: usize) -> Option<&Task> {
+        let found: Vec<_> = self.rows.iter().filter(|row| row.task.state == state).collect();
+        match found.len() {
             0 => self.pick(place),
-            count => Some(&running[place % count].task),
+            count => Some(&found[place % count].task),
         }
     }
 }
 
 fn cancelled() -> TaskError {
     TaskError::new(ErrorKind::Cancelled, "the task was cancelled by request")
+}
+
+fn node_lost() -> TaskError {
+    TaskError::new(ErrorKind::NodeLost, "the node that ran the task ended before it stored the result")
 }

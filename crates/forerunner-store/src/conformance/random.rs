@@ -1,6 +1,6 @@
 use std::{future::Future, sync::Arc};
 
-use forerunner_core::{LeaseEpoch, Next, Payload, Priority, RetryPolicy, Task, TaskState};
+use forerunner_core::{ErrorKind, LeaseEpoch, Next, Payload, Priority, RetryPolicy, Task, TaskError, TaskState};
 use proptest::prelude::*;
 
 use super::{
@@ -18,10 +18,11 @@ const OPERATIONS: usize = 60;
 #[derive(Debug, Clone)]
 enum Operation {
     Enqueue { context: Option<u8>, key: Option<(u8, u8)>, priority: u8, delay: i64, deadline: Option<i64> },
-    Claim { node: u8, limit: usize },
+    Claim { node: u8, limit: usize, starts: usize },
     Settle { place: usize, stale: bool, end: u8, delay: i64 },
     Cancel { place: usize },
     RetryTask { place: usize },
+    Answer { place: usize },
     Sweep,
     RescueAllBut { node: u8 },
     RescueExpired,
@@ -47,14 +48,16 @@ fn operation() -> impl Strategy<Value = (i64, Operation)> {
         delay,
         deadline,
     });
-    let settle = (any::<usize>(), prop::bool::weighted(0.1), 0..6_u8, delay);
+    let settle = (any::<usize>(), prop::bool::weighted(0.1), 0..9_u8, delay);
     let settle = settle.prop_map(|(place, stale, end, delay)| Operation::Settle { place, stale, end, delay });
     let what = prop_oneof![
         8 => enqueue,
-        6 => (0..2_u8, 0..4_usize).prop_map(|(node, limit)| Operation::Claim { node, limit }),
+        6 => (0..2_u8, 0..4_usize, prop_oneof![2 => Just(usize::MAX), 1 => 0..2_usize])
+            .prop_map(|(node, limit, starts)| Operation::Claim { node, limit, starts }),
         6 => settle,
         2 => any::<usize>().prop_map(|place| Operation::Cancel { place }),
         1 => any::<usize>().prop_map(|place| Operation::RetryTask { place }),
+        2 => any::<usize>().prop_map(|place| Operation::Answer { place }),
         3 => Just(Operation::Sweep),
         1 => (0..2_u8).prop_map(|node| Operation::RescueAllBut { node }),
         1 => Just(Operation::RescueExpired),
@@ -95,11 +98,10 @@ impl Pair {
         match operation {
             Operation::Enqueue { .. } => return self.enqueue(operation).await,
             Operation::Settle { .. } => return self.settle(operation).await,
-            Operation::Claim { node: number, limit } => {
-                let node = node(number.into());
-                let until = at(self.now + 10);
-                let expected = self.model.claim(node, limit, now, until);
-                let claim = Claim { pool: pool("coder"), node, limit, starts: usize::MAX, now, lease_until: until };
+            Operation::Claim { node: number, limit, starts } => {
+                let (node, lease_until) = (node(number.into()), at(self.now + 10));
+                let claim = Claim { pool: pool("coder"), node, limit, starts, now, lease_until };
+                let expected = self.model.claim(&claim);
                 let tasks = self.lab.store.claim(claim).await.map_err(|error| error.to_string())?;
                 let found: Vec<_> = tasks.iter().map(|task| task.id).collect();
                 ensure!(found == expected, "claimed {found:?}, not {expected:?}");
@@ -120,6 +122,13 @@ impl Pair {
                 let Some(id) = self.model.pick(place).map(|task| task.id) else { return Ok(()) };
                 let expected = self.model.retry(id, now);
                 let found = self.lab.store.retry(id, now).await.unwrap().ok();
+                ensure!(found == expected, "{found:?}, not {expected:?}");
+            }
+            Operation::Answer { place } => {
+                let Some(id) = self.model.pick_in(TaskState::Waiting, place).map(|task| task.id) else { return Ok(()) };
+                let answered = Payload::trusted(r#"["yes"]"#);
+                let expected = self.model.answer(id, answered.clone());
+                let found = self.lab.store.answer(id, answered, now).await.unwrap().ok();
                 ensure!(found == expected, "{found:?}, not {expected:?}");
             }
             Operation::Sweep => {
@@ -202,13 +211,19 @@ impl Pair {
 
     async fn settle(&mut self, operation: Operation) -> Result<(), String> {
         let Operation::Settle { place, stale, end, delay } = operation else { return Ok(()) };
-        let Some(task) = self.model.pick_running(place) else { return Ok(()) };
+        let Some(task) = self.model.pick_in(TaskState::Running, place) else { return Ok(()) };
         let (id, epoch, now) = (task.id, LeaseEpoch(task.epoch.0 - u64::from(stale).min(task.epoch.0)), at(self.now));
         let next = match end {
             0 | 1 => succeeded(),
             2 => failed(),
+            3 if self.now % 3 == 0 => {
+                Next::Retry { run_at: at(self.now + delay), error: trouble(), crash: false, counts: false }
+            }
             3 => retry(at(self.now + delay)),
-            4 => Next::Retry { run_at: at(self.now + delay), error: trouble(), crash: true, counts: self.now % 3 > 0 },
+            4 => Next::Retry { run_at: at(self.now + delay), error: crash(), crash: true, counts: true },
+            5 => Next::Finish { state: TaskState::Dead, output: None, error: Some(crash()) },
+            6 => Next::Finish { state: TaskState::Cancelled, output: None, error: Some(trouble()) },
+            7 => Next::Wait { requests: Payload::trusted("[1]") },
             _ => Next::Release,
         };
         let expected = self.model.settle(id, epoch, now, next.clone());
@@ -230,6 +245,11 @@ impl Pair {
         ensure!(page.tasks == expected, "queued are {:#?}, not {expected:#?}", page.tasks);
         Ok(())
     }
+}
+
+/// Why an attempt that crashed its agent failed.
+fn crash() -> TaskError {
+    TaskError::new(ErrorKind::AgentLost, "it is gone")
 }
 
 /// Lists without their order, which stores need not keep.

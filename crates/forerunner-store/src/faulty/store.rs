@@ -13,8 +13,8 @@ use std::{
 use parking_lot::Mutex;
 
 use forerunner_core::{
-    AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, ScheduleName, Task, TaskId, TaskState,
-    Timestamp,
+    AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, Payload, PoolName, ScheduleName, Task, TaskId,
+    TaskState, Timestamp,
 };
 
 use tokio::sync::broadcast;
@@ -211,6 +211,10 @@ impl<S: Store + ?Sized> TaskStore for FaultyStore<S> {
 
     fn retry(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, StateConflict>> {
         self.through(Verb::Retry, |store| store.retry(task, now))
+    }
+
+    fn answer(&self, task: TaskId, answered: Payload, now: Timestamp) -> StoreFuture<Result<Task, StateConflict>> {
+        self.inner.answer(task, answered, now)
     }
 
     fn update(&self, task: TaskId, change: TaskChange, now: Timestamp) -> StoreFuture<Result<Updated, StateConflict>> {

@@ -75,7 +75,7 @@ impl State {
         self.take_out(slot);
         let (old, new) = (self.slots.at(slot).pool as usize, self.pool_or_new(to) as usize);
         let entry = self.slots.at_mut(slot);
-        let (id, state, key) = (entry.task.id, entry.task.state as usize, entry.task.idempotency_key.clone());
+        let (id, state, key) = (entry.task.id, entry.task.state.index(), entry.task.idempotency_key.clone());
         entry.pool = new as u32;
         entry.task.pool = self.pools[new].name.clone();
         self.pools[old].counts[state] -= 1;

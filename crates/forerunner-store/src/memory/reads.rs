@@ -69,7 +69,7 @@ impl State {
 
     pub fn counts(&self, pool: &PoolName) -> TaskCounts {
         let Some(pool) = self.pool(pool).map(|pool| &self.pools[pool as usize]) else { return TaskCounts::default() };
-        let by_state = TaskState::ALL.into_iter().map(|state| (state, pool.counts[state as usize]));
+        let by_state = TaskState::ALL.into_iter().map(|state| (state, pool.counts[state.index()]));
         TaskCounts {
             by_state: by_state.filter(|(_, count)| *count > 0).collect(),
             claimable: pool.claimable as u64,
@@ -79,9 +79,8 @@ impl State {
 
     pub fn pools_with_tasks(&self) -> Vec<PoolName> {
         let is_unfinished = |state: &TaskState| !state.is_terminal();
-        let has_some = |pool: &&Pool| {
-            TaskState::ALL.into_iter().filter(is_unfinished).any(|state| pool.counts[state as usize] > 0)
-        };
+        let has_some =
+            |pool: &&Pool| TaskState::ALL.into_iter().filter(is_unfinished).any(|state| pool.counts[state.index()] > 0);
         let mut names: Vec<_> = self.pools.iter().filter(has_some).map(|pool| pool.name.clone()).collect();
         names.sort();
         names

@@ -1,9 +1,12 @@
 //! Re-queueing the tasks of nodes that are gone, and of leases that have expired.
 
-use forerunner_core::{TaskState, Timestamp};
+use forerunner_core::{
+    TaskState, Timestamp,
+    transition::{self, Rescuing, Running},
+};
 
-use super::state::State;
-use crate::{Rescue, Rescued, dies_of_crash, node_lost, rules};
+use super::{slots::Entry, state::State};
+use crate::{Rescue, Rescued};
 
 impl State {
     pub fn rescue(&mut self, rescue: &Rescue) -> Rescued {
@@ -29,37 +32,12 @@ impl State {
     }
 
     fn reclaim(&mut self, slot: u32, now: Timestamp, rescued: &mut Rescued) {
-        let stop = self.slots.at(slot).stop;
-        let task = &mut self.slots.at_mut(slot).task;
-        let was_held = task.started_at.is_none();
-        task.crashes = rules::crashes_with(task.crashes, was_held);
-        let dies = !was_held && dies_of_crash(task.crashes, &task.retry);
-        let (id, node) = (task.id, task.node);
-        if was_held {
-            task.attempt = task.attempt.saturating_sub(1);
-        }
-        let end = match (stop, dies) {
-            (true, _) => (TaskState::Cancelled, rules::cancelled()),
-            (false, true) => (TaskState::Dead, node_lost()),
-            (false, false) => (TaskState::Queued, node_lost()),
-        };
-        self.note_attempt(slot, Some((end.0, Some(end.1))), now);
-        self.leave_node(node);
-        if stop {
-            self.end(slot, TaskState::Cancelled, Some(rules::cancelled()), now);
-            rescued.dead.push(id);
-        } else if dies {
-            self.end(slot, TaskState::Dead, Some(node_lost()), now);
-            rescued.dead.push(id);
-        } else {
-            let task = &mut self.slots.at_mut(slot).task;
-            if was_held {
-                (task.agent, task.node) = (None, None);
-            } else {
-                task.error = Some(node_lost());
-            }
-            self.wait_again(slot, TaskState::Queued);
-            rescued.requeued.push(id);
-        }
+        let Entry { task, stop, .. } = self.slots.at(slot);
+        let (running, id) = (Running::of(task, *stop), task.id);
+        let (has_begun, max_crashes) = (task.started_at.is_some(), task.retry.max_crashes);
+        let transition = transition::rescue(Rescuing { running, has_begun, max_crashes }, now);
+        let list = if transition.ends() { &mut rescued.dead } else { &mut rescued.requeued };
+        list.push(id);
+        self.apply(slot, transition, now);
     }
 }

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use forerunner_core::{
-    ContextId, IdMap, IdempotencyKey, NodeId, PoolName, ScheduleName, Task, TaskError, TaskId, TaskState, Timestamp,
+    ContextId, IdMap, IdempotencyKey, NodeId, PoolName, ScheduleName, Task, TaskId, TaskState, Timestamp, Transition,
+    transition::{AttemptEnd, QueueMove},
 };
 
 use super::{
@@ -112,7 +113,7 @@ impl State {
             end: 0,
             attempts: Vec::new(),
         });
-        self.pools[pool as usize].counts[state as usize] += 1;
+        self.pools[pool as usize].counts[state.index()] += 1;
         self.note_deadline(slot);
         if state == TaskState::Scheduled {
             self.delay(slot);
@@ -126,8 +127,8 @@ impl State {
     pub fn set_state(&mut self, slot: u32, state: TaskState) {
         let entry = self.slots.at_mut(slot);
         let counts = &mut self.pools[entry.pool as usize].counts;
-        counts[entry.task.state as usize] -= 1;
-        counts[state as usize] += 1;
+        counts[entry.task.state.index()] -= 1;
+        counts[state.index()] += 1;
         match (entry.task.state, state) {
             (_, TaskState::Running) => drop(self.running.insert(entry.task.id, slot)),
             (TaskState::Running, _) => drop(self.running.remove(&entry.task.id)),
@@ -236,14 +237,46 @@ impl State {
         }
     }
 
-    /// Ends a task that waits or runs, and lets the next of its context come.
-    pub fn end(&mut self, slot: u32, state: TaskState, error: Option<TaskError>, now: Timestamp) {
-        self.set_state(slot, rules::end_state(state));
+    /// Applies what core decided: the only way in which a task of this store changes its state after its claim.
+    pub fn apply(&mut self, slot: u32, mut transition: Transition, now: Timestamp) {
+        if let Some(end) = transition.attempt.take() {
+            self.note_attempt(slot, &end, now);
+        }
+        let (from, queue) = (transition.from, transition.queue);
+        match from {
+            TaskState::Running => self.leave_node(self.slots.at(slot).task.node),
+            ended if ended.is_terminal() => self.note_redriven(slot),
+            _ => self.forget_wait(slot),
+        }
+        self.set_state(slot, transition.to);
+        transition.apply(&mut self.slots.at_mut(slot).task);
+        match queue {
+            QueueMove::Leave => self.end(slot),
+            QueueMove::Return => self.wait_again(slot),
+            QueueMove::Postpone { due } => {
+                let entry = self.slots.at_mut(slot);
+                if entry.task.context.is_none() {
+                    entry.due = due;
+                }
+                self.wait_again(slot);
+            }
+            QueueMove::Enter => {
+                self.note_deadline(slot);
+                self.enter(slot);
+            }
+            QueueMove::Join { due } => {
+                self.slots.at_mut(slot).due = due;
+                self.note_deadline(slot);
+                self.join(slot);
+            }
+        }
+    }
+
+    /// Removes a task that has ended from the orders, and lets the next of its context come.
+    fn end(&mut self, slot: u32) {
         self.make_unready(slot);
         self.ends += 1;
         let entry = self.slots.at_mut(slot);
-        entry.task.error = error.map(|error| error.with_log(None));
-        entry.task.finished_at = Some(now);
         entry.end = self.ends;
         let spot = QueueKey { due: entry.due, seq: entry.seq, slot };
         if let Some(context) = entry.task.context.clone() {
@@ -259,13 +292,13 @@ impl State {
     }
 
     /// Notes that an ended task was sent back to the queue.
-    pub fn note_redriven(&mut self, slot: u32) {
+    fn note_redriven(&mut self, slot: u32) {
         self.slots.at_mut(slot).end = 0;
         self.ended_now -= 1;
     }
 
     /// Ends an attempt without ending the task.
-    pub fn end_attempt(&mut self, slot: u32) {
+    fn end_attempt(&mut self, slot: u32) {
         let entry = self.slots.at(slot);
         let Some(context) = &entry.task.context else { return };
         if let Some(line) = self.pools[entry.pool as usize].lines.get_mut(context) {
@@ -274,11 +307,11 @@ impl State {
     }
 
     /// Puts a task whose attempt ended back among the waiting ones, at the place it had before.
-    pub fn wait_again(&mut self, slot: u32, state: TaskState) {
-        self.set_state(slot, state);
+    fn wait_again(&mut self, slot: u32) {
         self.end_attempt(slot);
         self.note_deadline(slot);
         let entry = self.slots.at(slot);
+        let state = entry.task.state;
         let (pool, context) = (entry.pool, entry.task.context.clone());
         if state == TaskState::Scheduled {
             let spot = QueueKey { due: entry.task.run_at, seq: entry.seq, slot };
@@ -292,14 +325,14 @@ impl State {
     }
 
     /// Stores how the attempt of a running task went, if it had begun.
-    pub fn note_attempt(&mut self, slot: u32, end: Option<(TaskState, Option<TaskError>)>, now: Timestamp) {
+    fn note_attempt(&mut self, slot: u32, end: &AttemptEnd, now: Timestamp) {
         let Entry { task, attempts, .. } = self.slots.at_mut(slot);
-        let (Some(at), Some(end)) = (task.started_at, end) else { return };
+        let Some(at) = task.started_at else { return };
         rules::keep_attempt(attempts, rules::attempt_record((task.attempt, at), (task.agent, task.node), end, now));
     }
 
     /// Notes that one task of a node runs no more.
-    pub fn leave_node(&mut self, node: Option<NodeId>) {
+    fn leave_node(&mut self, node: Option<NodeId>) {
         if let Some(node) = node.and_then(|node| self.nodes.get_mut(&node)) {
             node.running = node.running.saturating_sub(1);
         }
@@ -343,7 +376,7 @@ impl State {
         let Some(entry) = self.slots.remove(slot) else { return };
         self.ended_now -= 1;
         let pool = &mut self.pools[entry.pool as usize];
-        pool.counts[entry.task.state as usize] -= 1;
+        pool.counts[entry.task.state.index()] -= 1;
         if let Some(key) = &entry.task.idempotency_key
             && pool.keys.get(key).is_some_and(|(owner, _)| *owner == slot)
         {

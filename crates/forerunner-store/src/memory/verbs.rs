@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use forerunner_core::{LeaseEpoch, Next, NodeId, PoolName, Task, TaskId, TaskState, Timestamp};
+use forerunner_core::{
+    LeaseEpoch, NodeId, Payload, PoolName, Task, TaskId, TaskState, Timestamp,
+    transition::{self, Cancel, Running},
+};
 
 use super::{lane::QueueKey, state::State};
 use crate::{
@@ -146,41 +149,9 @@ impl State {
         if let Some(start) = started {
             self.note_start(slot, start);
         }
-        self.note_attempt(slot, rules::kept_end(&next, self.slots.at(slot).stop, now), now);
-        self.leave_node(self.slots.at(slot).task.node);
         let claimable_before = self.pools[pool as usize].claimable;
-        match next {
-            Next::Finish { state, output, error } => {
-                let task = &mut self.slots.at_mut(slot).task;
-                task.output = output;
-                task.crashes += u32::from(error.as_ref().is_some_and(|error| error.kind.is_crash()));
-                self.end(slot, state, error, now);
-            }
-            // Somebody cancelled it and it ended without a result: that is all there is to do.
-            Next::Retry { .. } | Next::Release if self.slots.at(slot).stop => {
-                let crash = matches!(next, Next::Retry { crash: true, .. });
-                self.slots.at_mut(slot).task.crashes += u32::from(crash);
-                self.end(slot, TaskState::Cancelled, Some(rules::cancelled()), now);
-            }
-            Next::Retry { run_at, error, crash, counts } => {
-                let entry = self.slots.at_mut(slot);
-                if !counts && entry.task.context.is_none() {
-                    entry.due = run_at;
-                }
-                let task = &mut entry.task;
-                task.attempt = task.attempt.saturating_sub(u32::from(!counts));
-                task.run_at = run_at;
-                task.error = Some(error.with_log(None));
-                task.crashes += u32::from(crash);
-                self.wait_again(slot, rules::retry_state(run_at, now));
-            }
-            Next::Release => {
-                let task = &mut self.slots.at_mut(slot).task;
-                task.attempt = task.attempt.saturating_sub(1);
-                (task.started_at, task.agent, task.node) = (None, None, None);
-                self.wait_again(slot, TaskState::Queued);
-            }
-        }
+        let entry = self.slots.at(slot);
+        self.apply(slot, transition::settle(Running::of(&entry.task, entry.stop), &next, now), now);
         let task = &self.slots.at(slot).task;
         Ok(Settled {
             state: task.state,
@@ -203,38 +174,38 @@ impl State {
     pub fn cancel(&mut self, task: TaskId, now: Timestamp) -> Result<Cancelled, StateConflict> {
         let slot = self.slots.find(task).ok_or(StateConflict::NoTask { task })?;
         let entry = self.slots.at_mut(slot);
-        if entry.task.state == TaskState::Running {
-            entry.stop = true;
-            return Ok(Cancelled::Running(Box::new(entry.task.clone())));
-        }
-        if entry.task.state.is_terminal() {
-            return Ok(Cancelled::Ended(Box::new(entry.task.clone())));
-        }
+        let end = match transition::cancel(entry.task.state, now) {
+            Cancel::End(end) => *end,
+            Cancel::Mark => {
+                entry.stop = true;
+                return Ok(Cancelled::Running(Box::new(entry.task.clone())));
+            }
+            Cancel::Ended | Cancel::GiveUp => return Ok(Cancelled::Ended(Box::new(entry.task.clone()))),
+        };
         let (pool, was_claimable) = (entry.pool as usize, entry.ready);
         let others_before = self.pools[pool].claimable - usize::from(was_claimable);
-        self.forget_wait(slot);
-        self.end(slot, TaskState::Cancelled, Some(rules::cancelled()), now);
+        self.apply(slot, end, now);
         let task = Box::new(self.slots.at(slot).task.clone());
         Ok(Cancelled::Done { task, was_claimable, claimable: self.pools[pool].claimable - others_before })
     }
 
     pub fn retry(&mut self, task: TaskId, now: Timestamp) -> Result<Task, StateConflict> {
         let slot = self.slots.find(task).ok_or(StateConflict::NoTask { task })?;
-        let entry = self.slots.at_mut(slot);
-        let state = entry.task.state;
-        if !state.can_be_retried() {
+        let Task { state, deadline, .. } = self.slots.at(slot).task;
+        let Some(again) = transition::retry(state, deadline, now) else {
             return Err(StateConflict::WrongState { task, state, wish: "retried" });
-        }
-        entry.due = now;
-        let found = &mut entry.task;
-        (found.attempt, found.crashes, found.run_at) = (0, 0, now);
-        (found.started_at, found.finished_at, found.agent, found.node) = (None, None, None, None);
-        (found.output, found.error) = (None, None);
-        found.deadline = rules::redriven_deadline(found.deadline, now);
-        self.note_redriven(slot);
-        self.set_state(slot, TaskState::Queued);
-        self.note_deadline(slot);
-        self.join(slot);
+        };
+        self.apply(slot, again, now);
+        Ok(self.slots.at(slot).task.clone())
+    }
+
+    pub fn answer(&mut self, task: TaskId, answered: Payload, now: Timestamp) -> Result<Task, StateConflict> {
+        let slot = self.slots.find(task).ok_or(StateConflict::NoTask { task })?;
+        let Task { state, attempt, .. } = self.slots.at(slot).task;
+        let Some(answer) = transition::answer(state, attempt, answered) else {
+            return Err(StateConflict::WrongState { task, state, wish: "answered" });
+        };
+        self.apply(slot, answer, now);
         Ok(self.slots.at(slot).task.clone())
     }
 
@@ -245,12 +216,11 @@ impl State {
         let expired_bytes = late.iter().map(|(_, entry)| entry.task.input.len() as u64).sum();
         let late: Vec<_> = late.into_iter().map(|(slot, entry)| (slot, entry.task.id, entry.ready)).collect();
         for (slot, _, _) in &late {
-            self.forget_wait(*slot);
-            self.end(*slot, TaskState::Expired, Some(rules::expired()), now);
+            self.apply(*slot, transition::expire(self.slots.at(*slot).task.state, now), now);
         }
         let due = self.pools[pool as usize].scheduled.iter().take_while(|spot| spot.due <= now);
         let due: Vec<_> = due.take(rules::SWEEP_LIMIT).map(|spot| spot.slot).collect();
-        let promoted = due.into_iter().map(|slot| self.promote(slot)).collect();
+        let promoted = due.into_iter().map(|slot| self.promote(slot, now)).collect();
         let expired: Vec<_> = late.into_iter().map(|(_, id, ready)| (id, ready)).collect();
         let left = expired.iter().filter(|(_, was_claimable)| *was_claimable).count();
         let pool = &self.pools[pool as usize];
@@ -284,13 +254,8 @@ impl State {
     }
 
     /// Queues a task whose time has come.
-    fn promote(&mut self, slot: u32) -> TaskId {
-        let entry = self.slots.at(slot);
-        let spot = QueueKey { due: entry.task.run_at, seq: entry.seq, slot };
-        let id = entry.task.id;
-        self.pools[entry.pool as usize].scheduled.remove(&spot);
-        self.set_state(slot, TaskState::Queued);
-        self.enter(slot);
-        id
+    fn promote(&mut self, slot: u32, now: Timestamp) -> TaskId {
+        self.apply(slot, transition::promote(), now);
+        self.slots.at(slot).task.id
     }
 }

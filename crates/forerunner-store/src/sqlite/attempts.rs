@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use forerunner_core::{AttemptRecord, TaskError, TaskId, TaskState, Timestamp};
+use forerunner_core::{AttemptRecord, TaskId, Timestamp, transition::AttemptEnd};
 use rusqlite::{Connection, params, types::Type};
 
 use super::{
@@ -22,13 +22,7 @@ pub(super) fn read(connection: &Connection, task: TaskId) -> Sql<Option<Vec<Atte
 
 impl Tx<'_> {
     /// Stores how an attempt went, if it had begun.
-    pub fn note_attempt(
-        &self,
-        lease: &Lease,
-        started: Option<Start>,
-        end: (TaskState, Option<TaskError>),
-        now: Timestamp,
-    ) -> Sql<()> {
+    pub fn note_attempt(&self, lease: &Lease, started: Option<Start>, end: &AttemptEnd, now: Timestamp) -> Sql<()> {
         let Some(at) = lease.started_at.or(started.map(|start| start.at)) else { return Ok(()) };
         let agent = started.map(|start| start.agent);
         let record = rules::attempt_record((lease.attempt, at), (agent, lease.node), end, now);

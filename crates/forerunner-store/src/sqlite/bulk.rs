@@ -113,7 +113,8 @@ impl Tx<'_> {
             return Ok(Some(Obstacle::Context));
         }
         let Some((to, key)) = to.zip(key) else { return Ok(None) };
-        let sql = "SELECT 1 FROM keys k CROSS JOIN tasks t ON t.task = k.task WHERE k.pool = ?1 AND k.key = ?2";
+        let sql =
+            "SELECT 1 FROM idempotency_keys k CROSS JOIN tasks t ON t.task = k.task WHERE k.pool = ?1 AND k.key = ?2";
         Ok(value::<i64>(self.connection, sql, params![to, key])?.map(|_| Obstacle::Key))
     }
 
@@ -133,7 +134,7 @@ impl Tx<'_> {
         self.cache.count(old.pool, Some(brief.state), None)?;
         self.cache.count(new, None, Some(brief.state))?;
         if let Some(key) = key {
-            let sql = "UPDATE OR REPLACE keys SET pool = ?1 WHERE pool = ?2 AND key = ?3 AND task = ?4";
+            let sql = "UPDATE OR REPLACE idempotency_keys SET pool = ?1 WHERE pool = ?2 AND key = ?3 AND task = ?4";
             run(self.connection, sql, params![new, old.pool, key, old.row])?;
         }
         if brief.state == TaskState::Queued {

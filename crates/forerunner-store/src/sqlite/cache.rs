@@ -139,7 +139,7 @@ impl Cache {
         while let Some(row) = rows.next()? {
             let (pool, state, count) = (row.get(0)?, state(row, 1), row.get(2)?);
             match (self.pool_at(pool), state) {
-                (Ok(pool), Ok(state)) => pool.counts[state as usize] = count,
+                (Ok(pool), Ok(state)) => pool.counts[state.index()] = count,
                 (Err(_), Ok(TaskState::Damaged)) => self.astray += count,
                 _ => has_stray = true,
             }
@@ -176,7 +176,7 @@ impl Cache {
 
     /// Tasks that are set aside.
     pub fn damaged(&self) -> u64 {
-        let of_pools = self.pools.iter().map(|pool| pool.counts[TaskState::Damaged as usize]).sum::<i64>();
+        let of_pools = self.pools.iter().map(|pool| pool.counts[TaskState::Damaged.index()]).sum::<i64>();
         u64::try_from(of_pools + self.astray).unwrap_or(0)
     }
 
@@ -220,10 +220,10 @@ impl Cache {
     pub fn count(&mut self, pool: i64, from: Option<TaskState>, to: Option<TaskState>) -> Sql<()> {
         let pool = self.pool_at(pool)?;
         if let Some(from) = from {
-            pool.counts[from as usize] -= 1;
+            pool.counts[from.index()] -= 1;
         }
         if let Some(to) = to {
-            pool.counts[to as usize] += 1;
+            pool.counts[to.index()] += 1;
         }
         Ok(())
     }

@@ -1,4 +1,4 @@
-//! Contexts: chains of frames, and the pieces that these name.
+//! Contexts: chains of frames, and the shared objects that these name.
 
 use forerunner_core::{ContextCost, ContextId, PoolName, TaskId, Timestamp};
 use rusqlite::{Connection, Error, Row, params, types::Type};
@@ -83,35 +83,35 @@ impl Tx<'_> {
     }
 
     /// Notes what the frame of a version names, and stores what is new.
-    fn write_names(&self, pool: i64, context: i64, version: i64, pieces: &[SharedObject]) -> Sql<()> {
-        for piece in pieces {
-            if self.write_name(pool, context, version, piece)? == 0 {
-                let sql = "INSERT INTO pieces (pool, kind, name, bytes) VALUES (?1, ?2, ?3, ?4)";
-                run(self.connection, sql, params![pool, piece.kind as i64, piece.name, &*piece.bytes])?;
-                self.write_name(pool, context, version, piece)?;
+    fn write_names(&self, pool: i64, context: i64, version: i64, shared_objects: &[SharedObject]) -> Sql<()> {
+        for object in shared_objects {
+            if self.write_name(pool, context, version, object)? == 0 {
+                let sql = "INSERT INTO shared_objects (pool, kind, name, bytes) VALUES (?1, ?2, ?3, ?4)";
+                run(self.connection, sql, params![pool, object.kind as i64, object.name, &*object.bytes])?;
+                self.write_name(pool, context, version, object)?;
             }
         }
         Ok(())
     }
 
-    /// Answers how many pieces of that name there are: one or none.
-    fn write_name(&self, pool: i64, context: i64, version: i64, piece: &SharedObject) -> Sql<usize> {
-        let sql = "INSERT INTO piece_uses (context, piece, since) \
-                   SELECT ?1, piece, ?2 FROM pieces WHERE pool = ?3 AND kind = ?4 AND name = ?5 \
+    /// Answers how many shared objects of that name there are: one or none.
+    fn write_name(&self, pool: i64, context: i64, version: i64, object: &SharedObject) -> Sql<usize> {
+        let sql = "INSERT INTO shared_object_uses (context, object, since) \
+                   SELECT ?1, object, ?2 FROM shared_objects WHERE pool = ?3 AND kind = ?4 AND name = ?5 \
                    ON CONFLICT DO UPDATE SET since = max(since, excluded.since)";
-        run(self.connection, sql, params![context, version, pool, piece.kind as i64, piece.name])
+        run(self.connection, sql, params![context, version, pool, object.kind as i64, object.name])
     }
 
-    /// Forgets what the frames of a context name, up to a version; answers which pieces.
+    /// Forgets what the frames of a context name, up to a version; answers which shared objects.
     fn forget_names(&self, context: i64, version: i64) -> Sql<Vec<i64>> {
-        let sql = "DELETE FROM piece_uses WHERE context = ?1 AND since <= ?2 RETURNING piece";
+        let sql = "DELETE FROM shared_object_uses WHERE context = ?1 AND since <= ?2 RETURNING object";
         self.connection.prepare_cached(sql)?.query_map([context, version], |row| row.get(0))?.collect()
     }
 
-    /// Removes those of the pieces that no context needs.
-    fn drop_unnamed(&self, pieces: &[i64]) -> Sql<()> {
-        let sql = "DELETE FROM pieces WHERE piece = ?1 AND NOT EXISTS (SELECT 1 FROM piece_uses WHERE piece = ?1)";
-        pieces.iter().try_for_each(|piece| run(self.connection, sql, [piece]).map(drop))
+    /// Removes those of the shared objects that no context needs.
+    fn drop_unnamed(&self, shared_objects: &[i64]) -> Sql<()> {
+        let sql = "DELETE FROM shared_objects WHERE object = ?1 AND NOT EXISTS (SELECT 1 FROM shared_object_uses WHERE object = ?1)";
+        shared_objects.iter().try_for_each(|object| run(self.connection, sql, [object]).map(drop))
     }
 
     pub fn rebase(&self, base: &ContextBase) -> Sql<bool> {
@@ -152,7 +152,7 @@ impl Tx<'_> {
 
     pub fn expire_contexts(&self, before: Timestamp, limit: usize) -> Sql<usize> {
         let sql = "SELECT c.context FROM contexts c WHERE c.updated_at < ?1 \
-                   AND NOT EXISTS (SELECT 1 FROM line l WHERE l.pool = c.pool AND l.context = c.name) \
+                   AND NOT EXISTS (SELECT 1 FROM context_queue l WHERE l.pool = c.pool AND l.context = c.name) \
                    ORDER BY c.updated_at LIMIT ?2";
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let mut statement = self.connection.prepare_cached(sql)?;
@@ -169,7 +169,7 @@ impl Tx<'_> {
     }
 
     fn first_of_line(&self, pool: i64, context: &ContextId) -> Sql<Option<TaskId>> {
-        let sql = "SELECT t.id FROM line l CROSS JOIN tasks t ON t.task = l.task \
+        let sql = "SELECT t.id FROM context_queue l CROSS JOIN tasks t ON t.task = l.task \
                    WHERE l.pool = ?1 AND l.context = ?2 ORDER BY l.rank, l.due, l.task LIMIT 1";
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query(params![pool, context.as_str()])?;
@@ -193,9 +193,9 @@ pub(super) fn read(connection: &Connection, asked: &ContextRead) -> Sql<Option<S
     let sql = "SELECT bytes FROM frames WHERE context = ?1 AND version > ?2 ORDER BY version";
     let span = [context, after as i64];
     let frames = snapshot.prepare_cached(sql)?.query_map(span, |row| row.get(0))?.collect::<Sql<_>>()?;
-    let sql = "SELECT p.kind, p.name, p.bytes FROM piece_uses u CROSS JOIN pieces p ON p.piece = u.piece \
+    let sql = "SELECT p.kind, p.name, p.bytes FROM shared_object_uses u CROSS JOIN shared_objects p ON p.object = u.object \
                WHERE u.context = ?1 AND u.since > ?2 ORDER BY p.kind, p.name";
-    let pieces = snapshot.prepare_cached(sql)?.query_map(span, piece)?.collect::<Sql<_>>()?;
+    let shared_objects = snapshot.prepare_cached(sql)?.query_map(span, object)?.collect::<Sql<_>>()?;
     Ok(Some(StoredContext {
         context: asked.context.clone(),
         born,
@@ -205,14 +205,14 @@ pub(super) fn read(connection: &Connection, asked: &ContextRead) -> Sql<Option<S
         updated_at: time(row, 5)?,
         after,
         frames,
-        pieces,
+        pieces: shared_objects,
     }))
 }
 
-/// Sums the frames and pieces of a pool: sizes of blobs are read without the blobs.
+/// Sums the frames and shared objects of a pool: sizes of blobs are read without the blobs.
 pub(super) fn stored_bytes(connection: &Connection, pool: &PoolName) -> Sql<u64> {
     let sql = "SELECT (SELECT coalesce(sum(length(f.bytes)), 0) FROM contexts c CROSS JOIN frames f ON f.context = c.context \
-               WHERE c.pool = p.pool) + (SELECT coalesce(sum(length(x.bytes)), 0) FROM pieces x WHERE x.pool = p.pool) \
+               WHERE c.pool = p.pool) + (SELECT coalesce(sum(length(x.bytes)), 0) FROM shared_objects x WHERE x.pool = p.pool) \
                FROM pools p WHERE p.name = ?1";
     Ok(value::<i64>(connection, sql, [pool.as_str()])?.map_or(0, i64::unsigned_abs))
 }
@@ -222,7 +222,7 @@ pub(super) fn list(connection: &Connection, filter: &ContextFilter) -> Sql<Vec<C
     let sql = "SELECT c.name, c.version, c.size_bytes, c.items, c.updated_at, \
                (SELECT count(*) FROM frames f WHERE f.context = c.context), \
                (SELECT coalesce(sum(length(f.bytes)), 0) FROM frames f WHERE f.context = c.context), \
-               (SELECT coalesce(sum(length(x.bytes)), 0) FROM piece_uses u CROSS JOIN pieces x ON x.piece = u.piece \
+               (SELECT coalesce(sum(length(x.bytes)), 0) FROM shared_object_uses u CROSS JOIN shared_objects x ON x.object = u.object \
                 WHERE u.context = c.context) \
                FROM pools p CROSS JOIN contexts c ON c.pool = p.pool \
                WHERE p.name = ?1 AND c.name > ?2 AND (?3 IS NULL OR c.name = ?3) ORDER BY c.name LIMIT ?4";
@@ -255,7 +255,7 @@ fn summary(row: &Row<'_>) -> Sql<ContextSummary> {
     })
 }
 
-fn piece(row: &Row<'_>) -> Sql<SharedObject> {
+fn object(row: &Row<'_>) -> Sql<SharedObject> {
     let number = row.get(0)?;
     let kind = SharedObjectKind::from_number(number).ok_or(Error::IntegralValueOutOfRange(0, number))?;
     Ok(SharedObject { kind, name: row.get(1)?, bytes: row.get::<_, Vec<u8>>(2)?.into() })

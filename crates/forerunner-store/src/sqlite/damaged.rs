@@ -1,18 +1,19 @@
 //! Tasks with unreadable rows: set aside, restored once they are repaired, or given up.
 
-use std::ops::RangeInclusive;
+use std::{ops::RangeInclusive, sync::LazyLock};
 
-use forerunner_core::{ContextId, Labels, PoolName, Task, TaskId, TaskState, Timestamp};
-use rusqlite::{Connection, Error, params};
+use forerunner_core::{ContextId, Labels, PoolName, Task, TaskId, TaskState, Timestamp, transition};
+use rusqlite::{Connection, Error, params, params_from_iter};
 
 use super::{
     failure::Sql,
     listing,
-    rows::{damage_in, run, state, value},
+    rows::{damage_in, param, run, state, value},
     tx::{Spot, Tx},
 };
 use crate::{
     StateConflict,
+    columns::{Part, column_list, columns_of},
     damage::{Damage, given_up, id_of_row},
 };
 
@@ -35,9 +36,9 @@ const READY: Order = (
 
 const LINE: Order = (
     [
-        "DELETE FROM line WHERE (pool, context, due, task) = \
+        "DELETE FROM context_queue WHERE (pool, context, due, task) = \
          (SELECT pool, context, due, task FROM tasks WHERE task = ?1) AND rank IN (0, 1, 2) RETURNING pool, context",
-        "DELETE FROM line WHERE task = ?1 RETURNING pool, context",
+        "DELETE FROM context_queue WHERE task = ?1 RETURNING pool, context",
     ],
     0,
 );
@@ -162,9 +163,9 @@ impl Tx<'_> {
         }
         let was = value::<i64>(self.connection, "SELECT was FROM damaged WHERE task = ?1", [spot.row])?;
         run(self.connection, "DELETE FROM damaged WHERE task = ?1", [spot.row])?;
-        let was = was.and_then(|code| TaskState::ALL.get(usize::try_from(code).ok()?)).copied();
+        let was = was.and_then(TaskState::from_code);
         if let Some(was) = was.filter(|was| was.is_terminal() && *was != TaskState::Damaged) {
-            run(self.connection, "UPDATE tasks SET state = ?1 WHERE task = ?2", params![was as u8, spot.row])?;
+            run(self.connection, "UPDATE tasks SET state = ?1 WHERE task = ?2", params![was.code(), spot.row])?;
             self.cache.count(spot.pool, Some(TaskState::Damaged), Some(was))?;
             task.state = was;
         }
@@ -173,8 +174,7 @@ impl Tx<'_> {
 
     /// Gives up a damaged task: what could be read of it is written anew, as a task that was cancelled.
     pub fn give_up(&mut self, spot: &Spot, task: &mut Task, reason: &str, now: Timestamp) -> Sql<()> {
-        (task.state, task.error) = (TaskState::Cancelled, Some(given_up(reason)));
-        task.finished_at = Some(now);
+        transition::give_up(given_up(reason), now).apply(task);
         let pool = self.pool_for(spot.pool, &task.pool)?;
         match pool == spot.pool {
             true => self.cache.count(pool, Some(TaskState::Damaged), Some(TaskState::Cancelled))?,
@@ -199,29 +199,17 @@ impl Tx<'_> {
     }
 
     fn rewrite(&self, row: i64, pool: i64, due: Timestamp, task: &Task) -> Sql<()> {
-        let sql = "UPDATE tasks SET pool = ?1, state = ?2, context = ?3, priority = ?4, due = ?5, run_at = ?6, deadline = ?7, \
-                   attempt = ?8, crashes = ?9, epoch = ?10, started_at = ?11, finished_at = ?12, agent = ?13, node = ?14, \
-                   error_kind = ?15, error = ?16 WHERE task = ?17";
-        let params = params![
-            pool,
-            task.state as u8,
-            task.context.as_ref().map(ContextId::as_str),
-            task.priority.get(),
-            due.as_micros(),
-            task.run_at.as_micros(),
-            task.deadline.map(Timestamp::as_micros),
-            task.attempt,
-            task.crashes,
-            task.epoch.0 as i64,
-            task.started_at.map(Timestamp::as_micros),
-            task.finished_at.map(Timestamp::as_micros),
-            task.agent.as_ref().map(|agent| agent.as_uuid().as_bytes()),
-            task.node.as_ref().map(|node| node.as_uuid().as_bytes()),
-            task.error.as_ref().map(|error| error.kind.as_str()),
-            task.error.as_ref().map(|error| error.message.as_str()),
-            row,
-        ];
-        run(self.connection, sql, params).map(drop)
+        static SQL: LazyLock<String> = LazyLock::new(|| {
+            let mut place = 3;
+            let columns = column_list(columns_of(Part::Task), |column| {
+                place += 1;
+                format!("{} = ?{place}", column.name)
+            });
+            format!("UPDATE tasks SET pool = ?2, due = ?3, {columns} WHERE task = ?1")
+        });
+        let own = [row.into(), pool.into(), due.as_micros().into()];
+        let cells = columns_of(Part::Task).map(|column| param(column.cell(task)));
+        run(self.connection, &SQL, params_from_iter(own.into_iter().chain(cells))).map(drop)
     }
 
     /// Removes labels from the index that the task does not have.
@@ -235,7 +223,7 @@ impl Tx<'_> {
 
 /// Rows that no pool or state leads to: found by a full scan, after counting has met one.
 pub(super) fn astray(connection: &Connection, pools: usize) -> Sql<Vec<Damage>> {
-    let sql = "SELECT task, state, pool FROM tasks WHERE state NOT BETWEEN 0 AND ?1 OR pool NOT BETWEEN 1 AND ?2";
+    let sql = "SELECT task, state, pool FROM tasks WHERE state NOT BETWEEN -1 AND ?1 OR pool NOT BETWEEN 1 AND ?2";
     let mut statement = connection.prepare_cached(sql)?;
     let found = statement.query_map(params![DAMAGED, pools as i64], |row| {
         let reason = match state(row, 1) {

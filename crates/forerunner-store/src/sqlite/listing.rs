@@ -1,12 +1,14 @@
 //! What readers read.
 
+use std::sync::LazyLock;
+
 use forerunner_core::{PoolName, Task, TaskId, TaskState, Timestamp};
 use rusqlite::{Connection, Params, Row, params, types::Value};
 
 use super::{
     cache::Agents,
     failure::Sql,
-    rows::{cost, damage_in, pool_name, salvaged, state, stored, task_columns, value},
+    rows::{AFTER, cost, damage_in, is_set_aside, pool_name, salvaged, stored, task_columns, value},
     select,
 };
 use crate::{
@@ -15,35 +17,36 @@ use crate::{
     rules,
 };
 
-macro_rules! task_where {
-    ($condition:literal) => {
-        concat!(
-            "SELECT ",
-            task_columns!("o.output"),
-            ", p.name, k.cost, d.reason FROM tasks t LEFT JOIN inputs i ON i.task = t.task LEFT JOIN pools p ON p.pool = t.pool ",
-            "LEFT JOIN outputs o ON o.task = t.task LEFT JOIN context_costs k ON k.task = t.task LEFT JOIN damaged d ON d.task = t.task WHERE ",
-            $condition
-        )
-    };
+static TASK: LazyLock<String> = LazyLock::new(|| task_where("t.id = ?1"));
+static TASK_AT: LazyLock<String> = LazyLock::new(|| task_where("t.task = ?1"));
+static TASKS_AFTER: LazyLock<String> =
+    LazyLock::new(|| task_where("t.task > ?1 AND (?2 OR t.state < 3) ORDER BY t.task LIMIT ?3"));
+
+/// Places of the columns behind those of a task.
+const POOL_NAME: usize = AFTER;
+const COST: usize = AFTER + 1;
+const REASON: usize = AFTER + 2;
+
+fn task_where(condition: &str) -> String {
+    let columns = task_columns("o.output");
+    format!(
+        "SELECT {columns}, p.name, k.cost, d.reason FROM tasks t LEFT JOIN inputs i ON i.task = t.task \
+         LEFT JOIN pools p ON p.pool = t.pool LEFT JOIN outputs o ON o.task = t.task \
+         LEFT JOIN context_costs k ON k.task = t.task LEFT JOIN damaged d ON d.task = t.task WHERE {condition}"
+    )
 }
-const TASK: &str = task_where!("t.id = ?1");
-const TASK_AT: &str = task_where!("t.task = ?1");
-const TASKS_AFTER: &str = task_where!("t.task > ?1 AND (?2 OR t.state < 3) ORDER BY t.task LIMIT ?3");
-const POOL_NAME: usize = 30;
-const COST: usize = 31;
-const REASON: usize = 32;
 
 /// A task as far as it can be read, and what has to be set aside if that is not known yet.
 type Read = (Task, Option<Damage>);
 
 /// Reads one task.
 pub(super) fn task(connection: &Connection, id: TaskId, agents: &Agents) -> Sql<Option<Read>> {
-    one(connection, TASK, [id.as_uuid().as_bytes()], agents)
+    one(connection, &TASK, [id.as_uuid().as_bytes()], agents)
 }
 
 /// What is wrong with a row; none if it can be read, or is set aside already.
 pub(super) fn damage_at(connection: &Connection, row: i64, agents: &Agents) -> Sql<Option<Damage>> {
-    Ok(one(connection, TASK_AT, [row], agents)?.and_then(|(_, damage)| damage))
+    Ok(one(connection, &TASK_AT, [row], agents)?.and_then(|(_, damage)| damage))
 }
 
 fn one(connection: &Connection, sql: &str, which: impl Params, agents: &Agents) -> Sql<Option<Read>> {
@@ -65,7 +68,7 @@ fn read_task(row: &Row<'_>, agents: &Agents) -> Sql<Read> {
         // What could not be read was replaced, or repaired.
         task.error = Some(unreadable(&row.get::<_, String>(REASON).unwrap_or_default()));
     }
-    let damage = damage.filter(|_| !matches!(state(row, 3), Ok(TaskState::Damaged)));
+    let damage = damage.filter(|_| !is_set_aside(row));
     // Nothing depends on the cost of the context.
     task.context_cost = cost(row, COST).unwrap_or_default();
     if task.state == TaskState::Running {
@@ -84,7 +87,7 @@ pub(super) fn survey(
     (after, all, limit): (i64, bool, usize),
     agents: &Agents,
 ) -> Sql<(Vec<Damage>, Option<i64>)> {
-    let mut statement = connection.prepare_cached(TASKS_AFTER)?;
+    let mut statement = connection.prepare_cached(&TASKS_AFTER)?;
     let mut rows = statement.query(params![after, all, limit as i64])?;
     let (mut damaged, mut last, mut count) = (Vec::new(), after, 0);
     while let Some(row) = rows.next()? {
@@ -103,7 +106,7 @@ pub(super) fn page(connection: &Connection, filter: &TaskFilter, agents: &Agents
     found.truncate(limit);
     let (mut page, mut damaged) = (TaskPage { tasks: Vec::with_capacity(found.len()), more }, Vec::new());
     for found in found {
-        if let Some((task, damage)) = one(&snapshot, TASK_AT, [found.row], agents)? {
+        if let Some((task, damage)) = one(&snapshot, &TASK_AT, [found.row], agents)? {
             page.tasks.push(task);
             damaged.extend(damage);
         }
@@ -145,7 +148,7 @@ pub(super) fn input_sizes(connection: &Connection, tasks: &[TaskId]) -> Sql<Vec<
 
 /// Reads a note.
 pub(super) fn note(connection: &Connection, key: &str) -> Sql<Option<String>> {
-    let found = value::<Value>(connection, "SELECT text FROM notes WHERE key = ?1", [key]);
+    let found = value::<Value>(connection, "SELECT text FROM settings WHERE key = ?1", [key]);
     match found {
         Ok(Some(Value::Text(text))) => Ok(Some(text)),
         Err(error) if error.sqlite_error().is_some() => Err(error),

@@ -1,5 +1,7 @@
 //! Choosing among claimable tasks.
 
+use std::sync::LazyLock;
+
 use forerunner_core::{Task, TaskId};
 use rusqlite::{Row, params};
 
@@ -79,14 +81,15 @@ impl Tx<'_> {
 
     /// Removes a task from the claimable ones, if it is one of them.
     fn take_one(&mut self, pool: i64, claim: &Claim, task: TaskId) -> Sql<Option<Stored>> {
-        const SQL: &str = concat!(
-            "SELECT ",
-            task_columns!("NULL"),
-            " FROM tasks t LEFT JOIN inputs i ON i.task = t.task",
-            " WHERE t.id = ?1 AND t.pool = ?2 AND t.state = 1 AND (t.deadline IS NULL OR t.deadline > ?3)"
-        );
+        static SQL: LazyLock<String> = LazyLock::new(|| {
+            let columns = task_columns("NULL");
+            format!(
+                "SELECT {columns} FROM tasks t LEFT JOIN inputs i ON i.task = t.task \
+                 WHERE t.id = ?1 AND t.pool = ?2 AND t.state = 1 AND (t.deadline IS NULL OR t.deadline > ?3)"
+            )
+        });
         let found = {
-            let mut statement = self.connection.prepare_cached(SQL)?;
+            let mut statement = self.connection.prepare_cached(&SQL)?;
             let mut rows = statement.query(params![task.as_uuid().as_bytes(), pool, claim.now.as_micros()])?;
             rows.next()?.map(|row| stored(row, |_| Some(claim.pool.clone())))
         };

@@ -1,10 +1,12 @@
 //! Re-queueing the tasks of nodes that are gone, and of leases that have expired.
 
-use forerunner_core::{TaskId, TaskState, Timestamp};
-use rusqlite::params;
+use forerunner_core::{
+    TaskId, Timestamp,
+    transition::{self, Rescuing},
+};
 
-use super::{cache::Lease, failure::Sql, rows::run, settle::Ended, tx::Tx};
-use crate::{Rescue, Rescued, dies_of_crash, node_lost, rules};
+use super::{cache::Lease, failure::Sql, tx::Tx};
+use crate::{Rescue, Rescued};
 
 impl Tx<'_> {
     pub fn rescue(&mut self, rescue: &Rescue) -> Sql<Rescued> {
@@ -27,44 +29,13 @@ impl Tx<'_> {
     }
 
     fn reclaim(&mut self, id: TaskId, now: Timestamp, rescued: &mut Rescued) -> Sql<()> {
-        let Some(mut lease) = self.cache.leases.get(&id).cloned() else { return Ok(()) };
+        let Some(lease) = self.cache.leases.get(&id).cloned() else { return Ok(()) };
         let started = self.cache.end_lease(id);
-        let was_held = lease.started_at.is_none() && started.is_none();
-        lease.crashes = rules::crashes_with(lease.crashes, was_held);
-        if !was_held {
-            let end = match (lease.stop, dies(&lease)) {
-                (true, _) => (TaskState::Cancelled, rules::cancelled()),
-                (false, true) => (TaskState::Dead, node_lost()),
-                (false, false) => (TaskState::Queued, node_lost()),
-            };
-            self.note_attempt(&lease, started, (end.0, Some(end.1)), now)?;
-        }
-        if lease.stop {
-            rescued.dead.push(id);
-            return self.end_cancelled(&lease, started, now);
-        }
-        if was_held {
-            rescued.requeued.push(id);
-            let sql = "UPDATE tasks SET crashes = ?1 WHERE task = ?2";
-            run(self.connection, sql, params![lease.crashes, lease.row])?;
-            return self.release(&lease);
-        }
-        let error = node_lost();
-        if dies(&lease) {
-            let dead = Ended { state: TaskState::Dead, error: Some(&error), output: None, finished_at: Some(now) };
-            rescued.dead.push(id);
-            return self.finish(&lease, &dead, started);
-        }
-        let sql = "UPDATE tasks SET state = 1, crashes = ?1, error_kind = ?2, error = ?3, agent = ?4 WHERE task = ?5";
-        let agent = started.as_ref().map(|start| start.agent.as_uuid().as_bytes());
-        run(self.connection, sql, params![lease.crashes, error.kind.as_str(), error.message, agent, lease.row])?;
-        rescued.requeued.push(id);
-        self.wait_again(&lease, TaskState::Queued)
+        let has_begun = lease.started_at.is_some() || started.is_some();
+        let lost = Rescuing { running: lease.running(), has_begun, max_crashes: lease.max_crashes };
+        let transition = transition::rescue(lost, now);
+        let list = if transition.ends() { &mut rescued.dead } else { &mut rescued.requeued };
+        list.push(id);
+        self.apply(&lease, started, &transition, now)
     }
-}
-
-/// Whether the crash that was just counted is one too many.
-fn dies(lease: &Lease) -> bool {
-    let retry = forerunner_core::RetryPolicy { max_crashes: lease.max_crashes, ..Default::default() };
-    dies_of_crash(lease.crashes, &retry)
 }

@@ -1,34 +1,41 @@
 //! Tasks as columns, and columns as tasks.
 
-use std::{error::Error as StdError, time::Duration};
+use std::{borrow::Cow, error::Error as StdError};
 
 use forerunner_core::{
-    AgentId, ContextCost, ContextId, ErrorKind, IdempotencyKey, Labels, LeaseEpoch, NodeId, Payload, PoolName,
-    Priority, RetryPolicy, Task, TaskError, TaskId, TaskState, Timestamp,
+    ContextCost, ContextId, Labels, LeaseEpoch, PoolName, Priority, Task, TaskId, TaskState, Timestamp,
 };
 use rusqlite::{
     Error, Row,
-    types::{FromSql, Type},
+    types::{FromSql, ToSqlOutput, Type, ValueRef},
 };
-use serde::{Deserialize, de::IntoDeserializer};
 use uuid::Uuid;
 
 use super::failure::Sql;
-use crate::damage::{self, Damage};
+use crate::{
+    columns::{self, COLUMNS, Cell, Column, Kind, Part, column_list, place_of},
+    damage::{self, Damage},
+};
 
-/// The columns that [`stored`] reads, for `tasks t` and `inputs i`.
-macro_rules! task_columns {
-    ($output:literal) => {
-        concat!(
-            "t.task, t.id, t.pool, t.state, t.context, t.priority, t.due, t.run_at, t.deadline, t.attempt, t.crashes, ",
-            "t.epoch, t.started_at, t.finished_at, t.agent, t.node, t.error_kind, t.error, i.submitted_at, i.timeout, ",
-            "i.max_attempts, i.max_crashes, i.backoff_initial, i.backoff_max, i.input, i.labels, i.key, ",
-            $output,
-            ", t.parent, t.depth"
-        )
-    };
+/// Places of the store's own columns in a row of [`task_columns`].
+const ROW: usize = 0;
+const ID: usize = 1;
+const POOL: usize = 2;
+const DUE: usize = 3;
+/// The place of the first of [`COLUMNS`].
+const FIRST: usize = 4;
+/// The place behind all of them, where a statement's own columns begin.
+pub(super) const AFTER: usize = FIRST + COLUMNS.len();
+
+/// Returns the columns that [`stored`] reads, for `tasks t` and `inputs i`; `output` is where the output is.
+pub(super) fn task_columns(output: &str) -> String {
+    let columns = column_list(COLUMNS, |column| match column.part {
+        Part::Task => format!("t.{}", column.name),
+        Part::Input => format!("i.{}", column.name),
+        Part::Output => output.to_owned(),
+    });
+    format!("t.task, t.id, t.pool, t.due, {columns}")
 }
-pub(super) use task_columns;
 
 /// A task with the store's own data.
 #[derive(Debug)]
@@ -41,7 +48,7 @@ pub(super) struct Stored {
     pub damage: Option<String>,
 }
 
-/// Reads a task from the columns of `task_columns!`; `pool_name` finds the name of its pool.
+/// Reads a task from [`task_columns`]; `pool_name` finds the name of its pool.
 ///
 /// # Errors
 /// [`Damage`], for [`damage_in`], when a column cannot be read.
@@ -52,7 +59,7 @@ pub(super) fn stored(row: &Row<'_>, pool_name: impl FnOnce(i64) -> Option<PoolNa
 /// As [`stored`], but a task that was set aside is read as far as it can be.
 pub(super) fn stored_or_damaged(row: &Row<'_>, pool_name: impl Fn(i64) -> Option<PoolName>) -> Sql<Stored> {
     match stored(row, &pool_name) {
-        Err(error) if matches!(state(row, 3), Ok(TaskState::Damaged)) => match damage_in(&error) {
+        Err(error) if is_set_aside(row) => match damage_in(&error) {
             Some(damage) => salvaged(row, pool_name, damage),
             None => Err(error),
         },
@@ -60,88 +67,63 @@ pub(super) fn stored_or_damaged(row: &Row<'_>, pool_name: impl Fn(i64) -> Option
     }
 }
 
-/// The readable part of a task that is not readable as a whole. A running one continues: its end needs nothing of the
-/// row.
-pub(super) fn salvaged(row: &Row<'_>, pool_name: impl FnOnce(i64) -> Option<PoolName>, damage: &Damage) -> Sql<Stored> {
-    let pool = row.get(2).unwrap_or(0);
-    let id = uuid(row, 1).map_or_else(|_| damage::id_of_row(damage.row), TaskId::from_uuid);
-    let name = pool_name(pool).map_or_else(|| lost_pool(pool), Ok)?;
-    let mut task = damage::stand_in(id, name, &damage.reason);
-    if matches!(state(row, 3), Ok(TaskState::Running)) {
-        task.state = TaskState::Running;
-    }
-    read_into(&mut task.input, json(row, 24));
-    read_into(&mut task.context, context(row, 4));
-    read_into(&mut task.priority, priority(row, 5));
-    read_into(&mut task.submitted_at, time(row, 18));
-    read_into(&mut task.run_at, time(row, 7));
-    read_into(&mut task.deadline, optional_time(row, 8));
-    read_into(&mut task.timeout, duration(row, 19));
-    read_into(&mut task.retry, retry(row));
-    read_into(&mut task.labels, optional_labels(row, 25));
-    read_into(&mut task.idempotency_key, key(row, 26));
-    read_into(&mut task.parent, parent(row, 28));
-    read_into(&mut task.depth, depth(row, 29));
-    read_into(&mut task.attempt, count(row, 9));
-    read_into(&mut task.crashes, count(row, 10));
-    read_into(&mut task.epoch, epoch(row, 11));
-    read_into(&mut task.started_at, optional_time(row, 12));
-    read_into(&mut task.finished_at, optional_time(row, 13));
-    read_into(&mut task.agent, optional_uuid(row, 14).map(|id| id.map(AgentId::from_uuid)));
-    read_into(&mut task.node, optional_uuid(row, 15).map(|id| id.map(NodeId::from_uuid)));
-    read_into(&mut task.output, optional_json(row, 27));
-    let due = time(row, 6).unwrap_or(task.run_at);
-    Ok(Stored { row: damage.row, pool, due, task, damage: Some(damage.reason.clone()) })
+/// Whether a row of [`task_columns`] is of a task that was set aside.
+pub(super) fn is_set_aside(row: &Row<'_>) -> bool {
+    matches!(state(row, FIRST + place_of("state")), Ok(TaskState::Damaged))
 }
 
-fn read_into<T>(place: &mut T, found: Sql<T>) {
-    if let Ok(found) = found {
-        *place = found;
-    }
+/// The readable part of a task that is not readable as a whole.
+pub(super) fn salvaged(row: &Row<'_>, pool_name: impl FnOnce(i64) -> Option<PoolName>, damage: &Damage) -> Sql<Stored> {
+    let pool = row.get(POOL).unwrap_or(0);
+    let id = uuid(row, ID).map_or_else(|_| damage::id_of_row(damage.row), TaskId::from_uuid);
+    let name = pool_name(pool).map_or_else(|| lost_pool(pool), Ok)?;
+    let task = columns::salvaged((id, name), &damage.reason, |place, column| cell(row, FIRST + place, column.kind));
+    let due = time(row, DUE).unwrap_or(task.run_at);
+    Ok(Stored { row: damage.row, pool, due, task, damage: Some(damage.reason.clone()) })
 }
 
 /// The substitute name of a pool without a name in the file.
 pub(super) fn lost_pool(pool: i64) -> Sql<PoolName> {
-    name_of(2, PoolName::new(format!("unnamed-{}", pool.unsigned_abs())))
+    name_of(POOL, PoolName::new(format!("unnamed-{}", pool.unsigned_abs())))
 }
 
 fn sound(row: &Row<'_>, pool_name: impl FnOnce(i64) -> Option<PoolName>) -> Sql<Stored> {
-    let pool: i64 = row.get(2)?;
-    let name = pool_name(pool).ok_or(Error::IntegralValueOutOfRange(2, pool))?;
-    let task = Task {
-        id: TaskId::from_uuid(uuid(row, 1)?),
-        pool: name,
-        state: state(row, 3)?,
-        input: json(row, 24)?,
-        context: context(row, 4)?,
-        priority: priority(row, 5)?,
-        context_version: 0,
-        context_born: 0,
-        context_cost: None,
-        submitted_at: time(row, 18)?,
-        run_at: time(row, 7)?,
-        deadline: optional_time(row, 8)?,
-        timeout: duration(row, 19)?,
-        retry: retry(row)?,
-        labels: optional_labels(row, 25)?,
-        idempotency_key: key(row, 26)?,
-        parent: parent(row, 28)?,
-        depth: depth(row, 29)?,
-        attempt: count(row, 9)?,
-        crashes: count(row, 10)?,
-        epoch: epoch(row, 11)?,
-        started_at: optional_time(row, 12)?,
-        finished_at: optional_time(row, 13)?,
-        agent: optional_uuid(row, 14)?.map(AgentId::from_uuid),
-        node: optional_uuid(row, 15)?.map(NodeId::from_uuid),
-        output: optional_json(row, 27)?,
-        error: error(row)?,
-    };
-    Ok(Stored { row: row.get(0)?, pool, due: time(row, 6)?, task, damage: None })
+    let (number, pool) = (row.get(ROW)?, row.get(POOL)?);
+    let name = pool_name(pool).ok_or(Error::IntegralValueOutOfRange(POOL, pool))?;
+    let id = TaskId::from_uuid(uuid(row, ID)?);
+    let read = |place, column: &Column| cell(row, FIRST + place, column.kind);
+    let task = columns::whole((id, name), read, |reason| damaged_task(number, reason))?;
+    Ok(Stored { row: number, pool, due: time(row, DUE)?, task, damage: None })
+}
+
+/// The value in a column.
+fn cell<'a>(row: &'a Row<'_>, place: usize, kind: Kind) -> Sql<Cell<'a>> {
+    let value = row.get_ref(place)?;
+    match (value, kind) {
+        (ValueRef::Null, _) => Ok(Cell::Null),
+        (ValueRef::Integer(number), _) => Ok(Cell::Number(number)),
+        (ValueRef::Text(_), _) => text(row, place).map(|text| Cell::Text(text.into())),
+        (ValueRef::Blob(bytes), Kind::Id) if bytes.len() == 16 => uuid(row, place).map(Cell::Id),
+        (other, _) => Err(Error::InvalidColumnType(place, String::new(), other.data_type())),
+    }
+}
+
+/// A value to be stored.
+pub(super) fn param(cell: Cell<'_>) -> ToSqlOutput<'_> {
+    match cell {
+        Cell::Null => ToSqlOutput::Borrowed(ValueRef::Null),
+        Cell::Number(number) => ToSqlOutput::Borrowed(ValueRef::Integer(number)),
+        Cell::Text(Cow::Borrowed(text)) => ToSqlOutput::Borrowed(text.into()),
+        Cell::Text(Cow::Owned(text)) => text.into(),
+        Cell::Id(id) => ToSqlOutput::Owned(id.into_bytes().to_vec().into()),
+    }
 }
 
 /// The error for a row that cannot be read, whose number is in a column.
 pub(super) fn damaged_row(row: &Row<'_>, number: usize, error: &Error) -> Error {
+    if let Some(known) = damage_in(error) {
+        return damaged_task(known.row, known.reason.clone());
+    }
     let column = |index: usize| row.as_ref().column_name(index).unwrap_or("?").to_owned();
     let reason = match error {
         Error::FromSqlConversionFailure(index, _, cause) => format!("column `{}`: {cause}", column(*index)),
@@ -173,34 +155,9 @@ pub(super) fn priority(row: &Row<'_>, column: usize) -> Sql<Priority> {
     name_of(column, Priority::new(u64::from(row.get::<_, u8>(column)?)))
 }
 
-fn retry(row: &Row<'_>) -> Sql<RetryPolicy> {
-    Ok(RetryPolicy {
-        max_attempts: row.get(20)?,
-        max_crashes: row.get(21)?,
-        initial: duration(row, 22)?,
-        max: duration(row, 23)?,
-    })
-}
-
-fn optional_labels(row: &Row<'_>, column: usize) -> Sql<Labels> {
-    Ok(optional_text(row, column)?.map(|text| labels(column, text)).transpose()?.unwrap_or_default())
-}
-
-fn key(row: &Row<'_>, column: usize) -> Sql<Option<IdempotencyKey>> {
-    optional_text(row, column)?.map(|text| name_of(column, IdempotencyKey::new(text))).transpose()
-}
-
-fn json(row: &Row<'_>, column: usize) -> Sql<Payload> {
-    damage::stored_json(text(row, column)?).map_err(|error| unreadable(column, error))
-}
-
-fn optional_json(row: &Row<'_>, column: usize) -> Sql<Option<Payload>> {
-    optional_text(row, column)?.map(|_| json(row, column)).transpose()
-}
-
 pub(super) fn state(row: &Row<'_>, column: usize) -> Sql<TaskState> {
-    let code: u8 = row.get(column)?;
-    TaskState::ALL.get(usize::from(code)).copied().ok_or(Error::IntegralValueOutOfRange(column, i64::from(code)))
+    let code = row.get(column)?;
+    TaskState::from_code(code).ok_or(Error::IntegralValueOutOfRange(column, code))
 }
 
 pub(super) fn epoch(row: &Row<'_>, column: usize) -> Sql<LeaseEpoch> {
@@ -234,10 +191,6 @@ pub(super) fn number(row: &Row<'_>, column: usize) -> Sql<u64> {
 pub(super) fn count(row: &Row<'_>, column: usize) -> Sql<u32> {
     let count = bounded(row, column, MOST_TRIES)?;
     u32::try_from(count).map_err(|_| Error::IntegralValueOutOfRange(column, i64::MAX))
-}
-
-fn parent(row: &Row<'_>, column: usize) -> Sql<Option<TaskId>> {
-    Ok(optional_uuid(row, column)?.map(TaskId::from_uuid))
 }
 
 /// The depth of a task.
@@ -274,28 +227,8 @@ pub(super) fn cost(row: &Row<'_>, column: usize) -> Sql<Option<Box<ContextCost>>
     optional_text(row, column)?.map(read).transpose()
 }
 
-/// Microseconds as stored; what is longer than 292,000 years is cut.
-pub(super) fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
-}
-
-pub(super) fn labels_text(labels: &Labels) -> Option<String> {
-    (!labels.is_empty()).then(|| serde_json::to_string(labels).unwrap_or_default())
-}
-
 pub(super) fn labels(column: usize, text: &str) -> Sql<Labels> {
     serde_json::from_str(text).map_err(|error| unreadable(column, error))
-}
-
-fn duration(row: &Row<'_>, column: usize) -> Sql<Duration> {
-    unsigned(row, column).map(Duration::from_micros)
-}
-
-fn error(row: &Row<'_>) -> Sql<Option<TaskError>> {
-    let Some(kind) = optional_text(row, 16)? else { return Ok(None) };
-    let kind = ErrorKind::deserialize(kind.into_deserializer());
-    let kind = kind.map_err(|error: serde::de::value::Error| unreadable(16, error))?;
-    Ok(Some(TaskError::new(kind, optional_text(row, 17)?.unwrap_or_default())))
 }
 
 fn text<'a>(row: &'a Row<'_>, column: usize) -> Sql<&'a str> {

@@ -15,6 +15,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0004_attempts.sql"),
     include_str!("../../migrations/sqlite/0005_parents.sql"),
     include_str!("../../migrations/sqlite/0006_schedules.sql"),
+    include_str!("../../migrations/sqlite/0007_model.sql"),
 ];
 
 /// The newest version known.

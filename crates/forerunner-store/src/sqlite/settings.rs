@@ -9,9 +9,9 @@ use crate::TaskCounts;
 impl Tx<'_> {
     pub fn put_setting(&self, key: &str, text: Option<&str>) -> Sql<()> {
         let Some(text) = text else {
-            return run(self.connection, "DELETE FROM notes WHERE key = ?1", [key]).map(drop);
+            return run(self.connection, "DELETE FROM settings WHERE key = ?1", [key]).map(drop);
         };
-        let sql = "INSERT INTO notes (key, text) VALUES (?1, ?2) \
+        let sql = "INSERT INTO settings (key, text) VALUES (?1, ?2) \
                    ON CONFLICT (key) DO UPDATE SET text = excluded.text";
         run(self.connection, sql, params![key, text]).map(drop)
     }
@@ -25,7 +25,7 @@ impl Tx<'_> {
     pub fn counts(&mut self, pool: &PoolName) -> Sql<TaskCounts> {
         let Some(number) = self.cache.pool(pool) else { return Ok(TaskCounts::default()) };
         let found = self.cache.pool_at(number)?;
-        let count_of = |state: TaskState| u64::try_from(found.counts[state as usize]).unwrap_or(0);
+        let count_of = |state: TaskState| u64::try_from(found.counts[state.index()]).unwrap_or(0);
         let by_state = TaskState::ALL.into_iter().map(|state| (state, count_of(state)));
         let by_state = by_state.filter(|(_, count)| *count > 0).collect();
         let claimable = u64::try_from(found.claimable).unwrap_or(0);
@@ -37,7 +37,7 @@ impl Tx<'_> {
     pub fn pools_with_tasks(&self) -> Vec<PoolName> {
         let is_unfinished = |state: &TaskState| !state.is_terminal();
         let has_some = |pool: &&PoolCache| {
-            TaskState::ALL.into_iter().filter(is_unfinished).any(|state| pool.counts[state as usize] > 0)
+            TaskState::ALL.into_iter().filter(is_unfinished).any(|state| pool.counts[state.index()] > 0)
         };
         let mut names: Vec<_> = self.cache.pools.iter().filter(has_some).map(|pool| pool.name.clone()).collect();
         names.sort();

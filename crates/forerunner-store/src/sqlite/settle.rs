@@ -1,6 +1,9 @@
 //! Ending attempts.
 
-use forerunner_core::{LeaseEpoch, Next, Payload, TaskError, TaskId, TaskState, Timestamp};
+use forerunner_core::{
+    LeaseEpoch, Payload, TaskId, TaskState, Timestamp, Transition,
+    transition::{self, Changes, Running},
+};
 use rusqlite::params;
 
 use super::{
@@ -9,20 +12,17 @@ use super::{
     rows::run,
     tx::{Rank, Spot, Tx},
 };
-use crate::{LeaseLost, Settled, Settlement, Start, rules};
+use crate::{LeaseLost, Settled, Settlement, Start};
 
 impl Lease {
+    /// What decides how the attempt ends.
+    pub fn running(&self) -> Running {
+        Running { attempt: self.attempt, crashes: self.crashes, is_cancelled: self.stop }
+    }
+
     fn spot(&self) -> Spot {
         Spot { pool: self.pool, row: self.row, priority: self.priority, due: self.due, deadline: self.deadline }
     }
-}
-
-/// The state of a task after its attempt.
-pub(super) struct Ended<'a> {
-    pub(super) state: TaskState,
-    pub(super) error: Option<&'a TaskError>,
-    pub(super) output: Option<&'a Payload>,
-    pub(super) finished_at: Option<Timestamp>,
 }
 
 impl Tx<'_> {
@@ -33,7 +33,7 @@ impl Tx<'_> {
     fn settle_one(&mut self, settlement: &Settlement) -> Sql<Result<Settled, LeaseLost>> {
         let Settlement { task, epoch, now, .. } = *settlement;
         let lost = Ok(Err(LeaseLost { task, epoch }));
-        let Some(mut lease) = self.lease_of(task, epoch) else { return lost };
+        let Some(lease) = self.lease_of(task, epoch) else { return lost };
         if let Some(commit) = &settlement.context
             && !self.commit_context(lease.pool, commit, now)?
         {
@@ -44,39 +44,10 @@ impl Tx<'_> {
         }
         let claimable_before = self.claimable(lease.pool)?;
         let started = self.cache.end_lease(task).or(settlement.started);
-        if let Some(end) = rules::kept_end(&settlement.next, lease.stop, now) {
-            self.note_attempt(&lease, started, end, now)?;
-        }
-        let mut run_at = None;
-        let state = match &settlement.next {
-            Next::Finish { state, output, error } => {
-                let state = rules::end_state(*state);
-                lease.crashes += u32::from(error.as_ref().is_some_and(|error| error.kind.is_crash()));
-                let ended = Ended { state, error: error.as_ref(), output: output.as_ref(), finished_at: Some(now) };
-                self.finish(&lease, &ended, started)?;
-                state
-            }
-            // Somebody cancelled it and it ended without a result: that is all there is to do.
-            Next::Retry { .. } | Next::Release if lease.stop => {
-                lease.crashes += u32::from(matches!(settlement.next, Next::Retry { crash: true, .. }));
-                self.end_cancelled(&lease, started, now)?;
-                TaskState::Cancelled
-            }
-            Next::Retry { run_at: at, error, crash, counts } => {
-                lease.attempt = lease.attempt.saturating_sub(u32::from(!counts));
-                if !counts && lease.context.is_none() {
-                    lease.due = *at;
-                }
-                let state = rules::retry_state(*at, now);
-                run_at = (state == TaskState::Scheduled).then_some(*at);
-                self.schedule_retry(&lease, state, *at, error, *crash, started)?;
-                state
-            }
-            Next::Release => {
-                self.release(&lease)?;
-                TaskState::Queued
-            }
-        };
+        let transition = transition::settle(lease.running(), &settlement.next, now);
+        self.apply(&lease, started, &transition, now)?;
+        let (state, run_at) = (transition.to, transition.changes.run_at);
+        let run_at = run_at.filter(|_| state == TaskState::Scheduled);
         let claimable = self.claimable(lease.pool)? - claimable_before;
         Ok(Ok(Settled { state, claimable: usize::try_from(claimable).unwrap_or(0), run_at }))
     }
@@ -87,78 +58,80 @@ impl Tx<'_> {
         (lease.epoch == epoch && epoch > self.void_epochs).then(|| lease.clone())
     }
 
-    pub(super) fn finish(&mut self, lease: &Lease, ended: &Ended<'_>, started: Option<Start>) -> Sql<()> {
+    /// Applies what core decided about a task whose lease has ended.
+    pub(super) fn apply(
+        &mut self,
+        lease: &Lease,
+        started: Option<Start>,
+        transition: &Transition,
+        now: Timestamp,
+    ) -> Sql<()> {
+        if let Some(end) = &transition.attempt {
+            self.note_attempt(lease, started, end, now)?;
+        }
+        self.cache.count(lease.pool, Some(transition.from), Some(transition.to))?;
+        match transition.ends() {
+            true => self.finish(lease, started, transition),
+            false => self.wait_again(lease, started, transition),
+        }
+    }
+
+    fn finish(&mut self, lease: &Lease, started: Option<Start>, transition: &Transition) -> Sql<()> {
         let sql = "UPDATE tasks SET state = ?1, finished_at = ?2, error_kind = ?3, error = ?4, agent = ?5, \
                    crashes = ?6, started_at = coalesce(started_at, ?7) WHERE task = ?8";
+        let Changes { crashes, finished_at, output, error, .. } = &transition.changes;
+        let error = error.value();
         let params = params![
-            ended.state as u8,
-            ended.finished_at.map(Timestamp::as_micros),
-            ended.error.map(|error| error.kind.as_str()),
-            ended.error.map(|error| error.message.as_str()),
+            transition.to.code(),
+            finished_at.value().map(|at| at.as_micros()),
+            error.map(|error| error.kind.as_str()),
+            error.map(|error| error.message.as_str()),
             started.as_ref().map(|start| start.agent.as_uuid().as_bytes()),
-            lease.crashes,
+            crashes.unwrap_or(lease.crashes),
             started.map(|start| start.at.as_micros()),
             lease.row,
         ];
         run(self.connection, sql, params)?;
-        if let Some(output) = ended.output {
+        if let Some(output) = output.value() {
             let sql = "INSERT OR REPLACE INTO outputs (task, output) VALUES (?1, ?2)";
             run(self.connection, sql, params![lease.row, output.as_str()])?;
         }
-        self.cache.count(lease.pool, Some(TaskState::Running), Some(ended.state))?;
         let Some(context) = &lease.context else { return Ok(()) };
         self.leave_line(&lease.spot(), context)?;
         self.advance(lease.pool, context, None)
     }
 
-    pub(super) fn end_cancelled(&mut self, lease: &Lease, started: Option<Start>, now: Timestamp) -> Sql<()> {
-        let (state, error) = (TaskState::Cancelled, rules::cancelled());
-        self.finish(lease, &Ended { state, error: Some(&error), output: None, finished_at: Some(now) }, started)
-    }
-
-    fn schedule_retry(
-        &mut self,
-        lease: &Lease,
-        state: TaskState,
-        run_at: Timestamp,
-        error: &TaskError,
-        crash: bool,
-        started: Option<Start>,
-    ) -> Sql<()> {
-        let sql = "UPDATE tasks SET state = ?1, run_at = ?2, error_kind = ?3, error = ?4, crashes = ?5, agent = ?6, \
-                   started_at = coalesce(started_at, ?7), attempt = ?9, due = ?10 WHERE task = ?8";
+    /// Puts a task whose attempt ended back among the waiting ones, at the place it had before.
+    fn wait_again(&mut self, lease: &Lease, started: Option<Start>, transition: &Transition) -> Sql<()> {
+        let sql = "UPDATE tasks SET state = ?1, attempt = ?2, crashes = ?3, run_at = coalesce(?4, run_at), \
+                   error_kind = coalesce(?5, error_kind), error = coalesce(?6, error), started_at = ?7, agent = ?8, \
+                   node = ?9, requests = coalesce(?10, requests), due = ?11 WHERE task = ?12";
+        let Changes { attempt, crashes, run_at, clears_attempt, error, requests, .. } = &transition.changes;
+        let due = transition.due(lease.due, lease.context.is_some());
+        let spot = Spot { due, ..lease.spot() };
+        let (started, node) = if *clears_attempt { (None, None) } else { (started, lease.node) };
+        let started_at = lease.started_at.filter(|_| !clears_attempt).or(started.map(|start| start.at));
         let params = params![
-            state as u8,
-            run_at.as_micros(),
-            error.kind.as_str(),
-            error.message,
-            lease.crashes + u32::from(crash),
+            transition.to.code(),
+            attempt.unwrap_or(lease.attempt),
+            crashes.unwrap_or(lease.crashes),
+            run_at.map(Timestamp::as_micros),
+            error.value().map(|error| error.kind.as_str()),
+            error.value().map(|error| error.message.as_str()),
+            started_at.map(Timestamp::as_micros),
             started.as_ref().map(|start| start.agent.as_uuid().as_bytes()),
-            started.map(|start| start.at.as_micros()),
+            node.as_ref().map(|node| node.as_uuid().as_bytes()),
+            requests.value().map(Payload::as_str),
+            due.as_micros(),
             lease.row,
-            lease.attempt,
-            lease.due.as_micros(),
         ];
         run(self.connection, sql, params)?;
-        self.wait_again(lease, state)
-    }
-
-    pub(super) fn release(&mut self, lease: &Lease) -> Sql<()> {
-        let sql = "UPDATE tasks SET state = 1, attempt = ?1, started_at = NULL, agent = NULL, node = NULL \
-                   WHERE task = ?2";
-        run(self.connection, sql, params![lease.attempt.saturating_sub(1), lease.row])?;
-        self.wait_again(lease, TaskState::Queued)
-    }
-
-    /// Puts a task whose attempt ended back among the waiting ones, at the place it had before.
-    pub(super) fn wait_again(&mut self, lease: &Lease, state: TaskState) -> Sql<()> {
-        self.cache.count(lease.pool, Some(TaskState::Running), Some(state))?;
         match &lease.context {
             Some(context) => {
-                self.rerank(&lease.spot(), context, Rank::Running, Rank::Joined)?;
+                self.rerank(&spot, context, Rank::Running, Rank::Joined)?;
                 self.advance(lease.pool, context, None)
             }
-            None if state == TaskState::Queued => self.make_ready(&lease.spot()),
+            None if transition.to == TaskState::Queued => self.make_ready(&spot),
             None => Ok(()),
         }
     }

@@ -1,19 +1,23 @@
 //! Accepting and claiming.
 
-use forerunner_core::{ContextId, IdempotencyKey, NodeId, Task, TaskId, TaskState, Timestamp};
-use rusqlite::params;
+use std::sync::LazyLock;
+
+use forerunner_core::{IdempotencyKey, NodeId, Task, TaskId, TaskState, Timestamp};
+use rusqlite::{params, params_from_iter};
 
 use super::{
     cache::Lease,
     failure::Sql,
     ready::ReadyKey,
-    rows::{Stored, damage_in, damaged_row, depth as row_depth, labels_text, micros, run, stored, task_columns, value},
+    rows::{AFTER, Stored, damage_in, damaged_row, depth as row_depth, param, run, stored, task_columns, value},
     tx::{Rank, Spot, Tx},
 };
-use crate::{Claim, EnqueueOutcome, KeyedTask, Refusal, Submission, damage::Damage, rules};
-
-/// The column behind those of `task_columns!`: there begins the key by which the order of claimable tasks names one.
-const READY_KEY: usize = 30;
+use crate::{
+    Claim, EnqueueOutcome, KeyedTask, Refusal, Submission,
+    columns::{Cell, Part, cell_of_new, column_list, columns_of, columns_of_new},
+    damage::Damage,
+    rules,
+};
 
 /// What the order of claimable tasks leads to first.
 #[derive(Default)]
@@ -89,7 +93,7 @@ impl Tx<'_> {
         let Submission { task, bounds, .. } = submission;
         if let Some((context, full)) = task.context.as_ref().zip(bounds.contexts_full) {
             let sql = "SELECT 1 FROM contexts WHERE pool = ?1 AND name = ?2 \
-                       UNION ALL SELECT 1 FROM line WHERE pool = ?1 AND context = ?2 LIMIT 1";
+                       UNION ALL SELECT 1 FROM context_queue WHERE pool = ?1 AND context = ?2 LIMIT 1";
             if value::<i64>(self.connection, sql, params![pool, context.as_str()])?.is_none() {
                 return Ok(Err(rules::contexts_full(&task.pool, context, full)));
             }
@@ -108,7 +112,7 @@ impl Tx<'_> {
 
     /// The task that has a key.
     pub fn keyed(&self, pool: i64, key: &IdempotencyKey) -> Sql<Option<KeyedTask>> {
-        let sql = "SELECT t.id, k.fingerprint, t.task FROM keys k CROSS JOIN tasks t ON t.task = k.task \
+        let sql = "SELECT t.id, k.fingerprint, t.task FROM idempotency_keys k CROSS JOIN tasks t ON t.task = k.task \
                    WHERE k.pool = ?1 AND k.key = ?2";
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query(params![pool, key.as_str()])?;
@@ -122,45 +126,24 @@ impl Tx<'_> {
 
     /// Writes the narrow row, unless the id is known.
     fn insert_task(&self, task: &Task, spot: &Spot, (state, depth): (TaskState, u32)) -> Sql<bool> {
-        let sql = "INSERT INTO tasks (task, id, pool, state, context, priority, due, run_at, deadline, attempt, crashes, \
-                   epoch, parent, depth) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14) \
-                   ON CONFLICT (id) DO NOTHING";
-        let params = params![
-            spot.row,
-            task.id.as_uuid().as_bytes(),
-            spot.pool,
-            state as u8,
-            task.context.as_ref().map(ContextId::as_str),
-            spot.priority,
-            spot.due.as_micros(),
-            task.run_at.as_micros(),
-            task.deadline.map(Timestamp::as_micros),
-            task.attempt,
-            task.crashes,
-            task.epoch.0 as i64,
-            task.parent.as_ref().map(|parent| parent.as_uuid().as_bytes()),
-            task.parent.map(|_| depth),
-        ];
-        Ok(run(self.connection, sql, params)? > 0)
+        static SQL: LazyLock<String> = LazyLock::new(|| {
+            let columns = column_list(columns_of_new(Part::Task), |column| column.name.to_owned());
+            let places = places(4 + columns_of_new(Part::Task).count());
+            format!("INSERT INTO tasks (task, id, pool, due, {columns}) VALUES ({places}) ON CONFLICT (id) DO NOTHING")
+        });
+        let own = [spot.row.into(), param(Cell::Id(*task.id.as_uuid())), spot.pool.into(), spot.due.as_micros().into()];
+        let cells = columns_of_new(Part::Task).map(|column| param(cell_of_new(column, task, state, depth)));
+        Ok(run(self.connection, &SQL, params_from_iter(own.into_iter().chain(cells)))? > 0)
     }
 
     /// Writes the wide row, and the labels to find it by.
     pub(super) fn insert_input(&self, task: &Task, row: i64) -> Sql<()> {
-        let sql = "INSERT INTO inputs (task, submitted_at, timeout, max_attempts, max_crashes, backoff_initial, \
-                   backoff_max, input, labels, key) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
-        let params = params![
-            row,
-            task.submitted_at.as_micros(),
-            micros(task.timeout),
-            task.retry.max_attempts,
-            task.retry.max_crashes,
-            micros(task.retry.initial),
-            micros(task.retry.max),
-            task.input.as_str(),
-            labels_text(&task.labels),
-            task.idempotency_key.as_ref().map(|key| key.as_str()),
-        ];
-        run(self.connection, sql, params)?;
+        static SQL: LazyLock<String> = LazyLock::new(|| {
+            let columns = column_list(columns_of(Part::Input), |column| column.name.to_owned());
+            format!("INSERT INTO inputs (task, {columns}) VALUES ({})", places(1 + columns_of(Part::Input).count()))
+        });
+        let cells = columns_of(Part::Input).map(|column| param(column.cell(task)));
+        run(self.connection, &SQL, params_from_iter([row.into()].into_iter().chain(cells)))?;
         for (key, value) in &task.labels {
             let sql = "INSERT OR REPLACE INTO labels (key, value, id) VALUES (?1, ?2, ?3)";
             run(self.connection, sql, params![key, value, task.id.as_uuid().as_bytes()])?;
@@ -171,7 +154,7 @@ impl Tx<'_> {
     fn insert_key(&self, pool: i64, submission: &Submission, row: i64) -> Sql<()> {
         let Some(key) = &submission.task.idempotency_key else { return Ok(()) };
         // A key whose task is gone, or has lost its id, is free.
-        let sql = "INSERT OR REPLACE INTO keys (pool, key, task, fingerprint) VALUES (?1, ?2, ?3, ?4)";
+        let sql = "INSERT OR REPLACE INTO idempotency_keys (pool, key, task, fingerprint) VALUES (?1, ?2, ?3, ?4)";
         run(self.connection, sql, params![pool, key.as_str(), row, submission.fingerprint]).map(drop)
     }
 
@@ -214,19 +197,20 @@ impl Tx<'_> {
     }
 
     fn first_ready(&self, pool: i64, claim: &Claim) -> Sql<Ready> {
-        const SQL: &str = concat!(
-            "SELECT ",
-            task_columns!("NULL"),
-            ", r.urgency, r.due, r.task FROM ready r LEFT JOIN tasks t ON t.task = r.task LEFT JOIN inputs i ON i.task = r.task",
-            " WHERE r.pool = ?1 AND (r.deadline IS NULL OR r.deadline > ?2)",
-            " ORDER BY r.urgency, r.due, r.task LIMIT ?3"
-        );
-        let mut statement = self.connection.prepare_cached(SQL)?;
+        static SQL: LazyLock<String> = LazyLock::new(|| {
+            let columns = task_columns("NULL");
+            format!(
+                "SELECT {columns}, r.urgency, r.due, r.task FROM ready r LEFT JOIN tasks t ON t.task = r.task \
+                 LEFT JOIN inputs i ON i.task = r.task WHERE r.pool = ?1 AND (r.deadline IS NULL OR r.deadline > ?2) \
+                 ORDER BY r.urgency, r.due, r.task LIMIT ?3"
+            )
+        });
+        let mut statement = self.connection.prepare_cached(&SQL)?;
         let limit = i64::try_from(claim.limit).unwrap_or(i64::MAX);
         let mut rows = statement.query(params![pool, claim.now.as_micros(), limit])?;
         let mut ready = Ready::default();
         while let Some(row) = rows.next()? {
-            let key = ReadyKey::read(row, READY_KEY)?;
+            let key = ReadyKey::read(row, AFTER)?;
             match stored(row, |_| Some(claim.pool.clone())) {
                 Ok(stored) if is_claimable(&stored, pool, &key) => ready.found.push(stored),
                 Ok(_) => ready.wrong.push(key),
@@ -288,6 +272,11 @@ impl Tx<'_> {
         self.cache.leases.insert(task.id, lease);
         Ok(task)
     }
+}
+
+/// Returns the parameters of a statement: `?1` to `?count`.
+fn places(count: usize) -> String {
+    (1..=count).map(|place| format!("?{place}")).collect::<Vec<_>>().join(", ")
 }
 
 /// Whether a task may be claimed where the order names it.

@@ -1,6 +1,10 @@
 //! One group's transaction: the changes that keep tables, orders and counts consistent.
 
-use forerunner_core::{ContextId, LeaseEpoch, PoolName, Task, TaskError, TaskId, TaskState, Timestamp};
+use std::sync::LazyLock;
+
+use forerunner_core::{
+    ContextId, LeaseEpoch, PoolName, Task, TaskId, TaskState, Timestamp, Transition, transition::Changes,
+};
 use rusqlite::{Connection, params};
 
 use super::{
@@ -70,12 +74,14 @@ impl Tx<'_> {
 
     /// Reads a task.
     pub fn find(&self, task: TaskId) -> Sql<Option<Stored>> {
-        const SQL: &str = concat!(
-            "SELECT ",
-            task_columns!("o.output"),
-            " FROM tasks t LEFT JOIN inputs i ON i.task = t.task LEFT JOIN outputs o ON o.task = t.task WHERE t.id = ?1"
-        );
-        let mut statement = self.connection.prepare_cached(SQL)?;
+        static SQL: LazyLock<String> = LazyLock::new(|| {
+            let columns = task_columns("o.output");
+            format!(
+                "SELECT {columns} FROM tasks t LEFT JOIN inputs i ON i.task = t.task \
+                 LEFT JOIN outputs o ON o.task = t.task WHERE t.id = ?1"
+            )
+        });
+        let mut statement = self.connection.prepare_cached(&SQL)?;
         let mut rows = statement.query([task.as_uuid().as_bytes()])?;
         rows.next()?.map(|row| stored_or_damaged(row, |pool| self.cache.pool_name(pool))).transpose()
     }
@@ -105,7 +111,7 @@ impl Tx<'_> {
 
     /// When the last of a line became due; none if nobody is in it.
     pub fn last_due(&self, pool: i64, context: &ContextId) -> Sql<Option<Timestamp>> {
-        let sql = "SELECT due FROM line WHERE pool = ?1 AND context = ?2 AND rank <= 1 \
+        let sql = "SELECT due FROM context_queue WHERE pool = ?1 AND context = ?2 AND rank <= 1 \
                    ORDER BY rank DESC, due DESC LIMIT 1";
         let due = super::rows::value::<i64>(self.connection, sql, params![pool, context.as_str()])?;
         // One that no task can have is of no task.
@@ -115,7 +121,7 @@ impl Tx<'_> {
     /// The task of a line that may be claimed: the first that became due, if it is queued and none runs.
     pub fn head(&self, pool: i64, context: &ContextId) -> Sql<Option<Spot>> {
         let sql = "SELECT l.rank, t.state, l.task, t.priority, l.due, t.deadline \
-                   FROM line l CROSS JOIN tasks t ON t.task = l.task WHERE l.pool = ?1 AND l.context = ?2 \
+                   FROM context_queue l CROSS JOIN tasks t ON t.task = l.task WHERE l.pool = ?1 AND l.context = ?2 \
                    AND t.state NOT BETWEEN 3 AND 7 ORDER BY l.rank, l.due, l.task LIMIT 1";
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query(params![pool, context.as_str()])?;
@@ -149,14 +155,14 @@ impl Tx<'_> {
 
     /// Puts a task into a line.
     pub fn enter_line(&self, spot: &Spot, context: &ContextId, rank: Rank) -> Sql<()> {
-        let sql = "INSERT OR IGNORE INTO line (pool, context, rank, due, task) VALUES (?1, ?2, ?3, ?4, ?5)";
+        let sql = "INSERT OR IGNORE INTO context_queue (pool, context, rank, due, task) VALUES (?1, ?2, ?3, ?4, ?5)";
         let params = params![spot.pool, context.as_str(), rank as i64, spot.due.as_micros(), spot.row];
         run(self.connection, sql, params).map(drop)
     }
 
     /// Removes a task from its context's queue, whatever its rank.
     pub fn leave_line(&self, spot: &Spot, context: &ContextId) -> Sql<()> {
-        let sql = "DELETE FROM line WHERE pool = ?1 AND context = ?2 AND rank IN (0, 1, 2) AND due = ?3 AND task = ?4";
+        let sql = "DELETE FROM context_queue WHERE pool = ?1 AND context = ?2 AND rank IN (0, 1, 2) AND due = ?3 AND task = ?4";
         let params = params![spot.pool, context.as_str(), spot.due.as_micros(), spot.row];
         match run(self.connection, sql, params)? {
             0 => self.clear_line(spot, context),
@@ -166,7 +172,7 @@ impl Tx<'_> {
 
     /// Removes a task from a context's queue, in which it has a time that its row does not have.
     fn clear_line(&self, spot: &Spot, context: &ContextId) -> Sql<()> {
-        let sql = "DELETE FROM line WHERE pool = ?1 AND context = ?2 AND task = ?3";
+        let sql = "DELETE FROM context_queue WHERE pool = ?1 AND context = ?2 AND task = ?3";
         run(self.connection, sql, params![spot.pool, context.as_str(), spot.row]).map(drop)
     }
 
@@ -178,7 +184,7 @@ impl Tx<'_> {
 
     /// Changes the rank of a task in its line.
     pub fn rerank(&self, spot: &Spot, context: &ContextId, from: Rank, to: Rank) -> Sql<()> {
-        let sql = "UPDATE line SET rank = ?1 WHERE pool = ?2 AND context = ?3 AND rank = ?4 AND due = ?5 AND task = ?6";
+        let sql = "UPDATE context_queue SET rank = ?1 WHERE pool = ?2 AND context = ?3 AND rank = ?4 AND due = ?5 AND task = ?6";
         let due = spot.due.as_micros();
         let params = params![to as i64, spot.pool, context.as_str(), from as i64, due, spot.row];
         match run(self.connection, sql, params)? {
@@ -187,20 +193,21 @@ impl Tx<'_> {
         }
     }
 
-    /// Ends a task that waits; answers whether it was claimable.
-    pub fn end_waiting(
-        &mut self,
-        spot: &Spot,
-        context: Option<&ContextId>,
-        (from, to): (TaskState, TaskState),
-        error: &TaskError,
-        now: Timestamp,
-    ) -> Sql<bool> {
+    /// Ends a task that waits, as core decided; answers whether it was claimable.
+    pub fn end_waiting(&mut self, spot: &Spot, context: Option<&ContextId>, end: &Transition) -> Sql<bool> {
         let sql = "UPDATE tasks SET state = ?1, finished_at = ?2, error_kind = ?3, error = ?4 WHERE task = ?5";
-        let params = params![to as u8, now.as_micros(), error.kind.as_str(), error.message, spot.row];
+        let Changes { finished_at, error, .. } = &end.changes;
+        let error = error.value();
+        let params = params![
+            end.to.code(),
+            finished_at.value().map(|at| at.as_micros()),
+            error.map(|error| error.kind.as_str()),
+            error.map(|error| error.message.as_str()),
+            spot.row
+        ];
         let before = context.map(|context| self.head(spot.pool, context)).transpose()?.flatten();
         run(self.connection, sql, params)?;
-        self.cache.count(spot.pool, Some(from), Some(to))?;
+        self.cache.count(spot.pool, Some(end.from), Some(end.to))?;
         let Some(context) = context else { return self.make_unready(spot) };
         self.leave_line(spot, context)?;
         self.advance(spot.pool, context, before)?;

@@ -38,7 +38,7 @@ impl Tx<'_> {
         }
         let sql = "UPDATE tasks SET state = ?1, priority = ?2, due = ?3, run_at = ?4 WHERE task = ?5";
         let (due, run_at) = (spot.due.as_micros(), task.run_at.as_micros());
-        run(self.connection, sql, params![task.state as u8, spot.priority, due, run_at, spot.row])?;
+        run(self.connection, sql, params![task.state.code(), spot.priority, due, run_at, spot.row])?;
         self.cache.count(spot.pool, Some(from), Some(task.state))?;
         match &context {
             Some(context) => {
@@ -54,7 +54,8 @@ impl Tx<'_> {
 
     /// Whether a waiting task has its place in its context's line, or is yet to become due for the first time.
     pub(super) fn has_place(&self, spot: &Spot, context: &ContextId) -> Sql<bool> {
-        let sql = "SELECT 1 FROM line WHERE pool = ?1 AND context = ?2 AND rank = ?3 AND due = ?4 AND task = ?5";
+        let sql =
+            "SELECT 1 FROM context_queue WHERE pool = ?1 AND context = ?2 AND rank = ?3 AND due = ?4 AND task = ?5";
         let rank = Rank::Joined as i64;
         let params = params![spot.pool, context.as_str(), rank, spot.due.as_micros(), spot.row];
         Ok(value::<i64>(self.connection, sql, params)?.is_some())

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use forerunner_core::{ContextId, Labels, Task, TaskId, TaskState, Timestamp};
+use forerunner_core::{
+    ContextId, Labels, Payload, Task, TaskId, TaskState, Timestamp,
+    transition::{self, Cancel},
+};
 use rusqlite::{Row, params};
 
 use super::{
@@ -35,23 +38,23 @@ impl Tx<'_> {
     pub fn cancel(&mut self, id: TaskId, now: Timestamp) -> Sql<Result<Cancelled, StateConflict>> {
         let Some(found) = self.find(id)? else { return Ok(Err(StateConflict::NoTask { task: id })) };
         let (spot, damage, mut task) = (found.spot(), found.damage, Box::new(found.task));
-        if task.state == TaskState::Damaged {
-            self.give_up(&spot, &mut task, damage.as_deref().unwrap_or("it was repaired"), now)?;
-            return Ok(Ok(Cancelled::Ended(task)));
-        }
-        if task.state == TaskState::Running {
-            if let Some(lease) = self.cache.leases.get_mut(&id) {
-                lease.stop = true;
+        let end = match transition::cancel(task.state, now) {
+            Cancel::End(end) => *end,
+            Cancel::Mark => {
+                if let Some(lease) = self.cache.leases.get_mut(&id) {
+                    lease.stop = true;
+                }
+                return Ok(Ok(Cancelled::Running(task)));
             }
-            return Ok(Ok(Cancelled::Running(task)));
-        }
-        if task.state.is_terminal() {
-            return Ok(Ok(Cancelled::Ended(task)));
-        }
+            Cancel::Ended => return Ok(Ok(Cancelled::Ended(task))),
+            Cancel::GiveUp => {
+                self.give_up(&spot, &mut task, damage.as_deref().unwrap_or("it was repaired"), now)?;
+                return Ok(Ok(Cancelled::Ended(task)));
+            }
+        };
         let claimable_before = self.claimable(spot.pool)?;
-        let (error, states) = (rules::cancelled(), (task.state, TaskState::Cancelled));
-        let was_claimable = self.end_waiting(&spot, task.context.as_ref(), states, &error, now)?;
-        (task.state, task.finished_at, task.error) = (TaskState::Cancelled, Some(now), Some(error));
+        let was_claimable = self.end_waiting(&spot, task.context.as_ref(), &end)?;
+        end.apply(&mut task);
         let claimable = self.claimable(spot.pool)? - claimable_before + i64::from(was_claimable);
         Ok(Ok(Cancelled::Done { task, was_claimable, claimable: usize::try_from(claimable).unwrap_or(0) }))
     }
@@ -64,24 +67,24 @@ impl Tx<'_> {
         {
             return Ok(Err(mismatch));
         }
-        if !task.state.can_be_retried() {
+        let Some(again) = transition::retry(task.state, task.deadline, now) else {
             return Ok(Err(StateConflict::WrongState { task: id, state: task.state, wish: "retried" }));
-        }
-        self.cache.count(spot.pool, Some(task.state), Some(TaskState::Queued))?;
-        (task.state, task.attempt, task.crashes, task.run_at) = (TaskState::Queued, 0, 0, now);
-        (task.started_at, task.finished_at, task.agent, task.node) = (None, None, None, None);
-        (task.output, task.error) = (None, None);
-        task.deadline = rules::redriven_deadline(task.deadline, now);
+        };
+        self.cache.count(spot.pool, Some(again.from), Some(again.to))?;
+        again.apply(&mut task);
         let context = task.context.as_ref();
         let last = context.map(|context| self.last_due(spot.pool, context)).transpose()?.flatten();
-        spot.due = last.map_or(now, |last| last.max(now));
+        spot.due = last.map_or(task.run_at, |last| last.max(task.run_at));
         spot.deadline = task.deadline;
-        let sql = "UPDATE tasks SET state = 1, attempt = 0, crashes = 0, run_at = ?1, due = ?2, deadline = ?3, \
-                   started_at = NULL, finished_at = NULL, agent = NULL, node = NULL, error_kind = NULL, error = NULL \
-                   WHERE task = ?4";
+        let sql = "UPDATE tasks SET state = ?1, attempt = ?2, crashes = ?3, run_at = ?4, due = ?5, deadline = ?6, \
+                   started_at = NULL, finished_at = NULL, agent = NULL, node = NULL, error_kind = NULL, error = NULL, \
+                   requests = NULL \
+                   WHERE task = ?7";
         let deadline = spot.deadline.map(Timestamp::as_micros);
+        let (run_at, due) = (task.run_at.as_micros(), spot.due.as_micros());
+        let params = params![task.state.code(), task.attempt, task.crashes, run_at, due, deadline, spot.row];
         let before = context.map(|context| self.head(spot.pool, context)).transpose()?.flatten();
-        run(self.connection, sql, params![now.as_micros(), spot.due.as_micros(), deadline, spot.row])?;
+        run(self.connection, sql, params)?;
         run(self.connection, "DELETE FROM outputs WHERE task = ?1", [spot.row])?;
         match context {
             Some(context) => {
@@ -93,13 +96,30 @@ impl Tx<'_> {
         Ok(Ok(task))
     }
 
+    pub fn answer(&mut self, id: TaskId, answered: &Payload) -> Sql<Result<Task, StateConflict>> {
+        let Some(found) = self.find(id)? else { return Ok(Err(StateConflict::NoTask { task: id })) };
+        let (spot, mut task) = (found.spot(), found.task);
+        let Some(answer) = transition::answer(task.state, task.attempt, answered.clone()) else {
+            return Ok(Err(StateConflict::WrongState { task: id, state: task.state, wish: "answered" }));
+        };
+        self.cache.count(spot.pool, Some(answer.from), Some(answer.to))?;
+        answer.apply(&mut task);
+        let sql = "UPDATE tasks SET state = ?1, attempt = ?2, requests = ?3, started_at = NULL, agent = NULL, \
+                   node = NULL WHERE task = ?4";
+        run(self.connection, sql, params![task.state.code(), task.attempt, answered.as_str(), spot.row])?;
+        match &task.context {
+            Some(context) => self.advance(spot.pool, context, None)?,
+            None => self.make_ready(&spot)?,
+        }
+        Ok(Ok(task))
+    }
+
     pub fn sweep(&mut self, pool: i64, now: Timestamp) -> Sql<Swept> {
         let claimable_before = self.claimable(pool)?;
         let mut swept = Swept::default();
         let mut left = 0;
         for late in self.readable(|tx| tx.past_deadline(pool, now))? {
-            let states = (late.state, TaskState::Expired);
-            self.end_waiting(&late.spot, late.context.as_ref(), states, &rules::expired(), now)?;
+            self.end_waiting(&late.spot, late.context.as_ref(), &transition::expire(late.state, now))?;
             left += i64::from(late.was_claimable);
             swept.expired.push((late.id, late.was_claimable));
             swept.expired_bytes += late.input_bytes;
@@ -172,8 +192,9 @@ impl Tx<'_> {
     /// Queues a task whose time has come. After a retry it still has its place in its context's queue.
     fn promote(&mut self, due: &Waiting) -> Sql<()> {
         let before = due.context.as_ref().map(|context| self.head(due.spot.pool, context)).transpose()?.flatten();
-        run(self.connection, "UPDATE tasks SET state = 1 WHERE task = ?1", [due.spot.row])?;
-        self.cache.count(due.spot.pool, Some(TaskState::Scheduled), Some(TaskState::Queued))?;
+        let promoted = transition::promote();
+        run(self.connection, "UPDATE tasks SET state = ?1 WHERE task = ?2", params![promoted.to.code(), due.spot.row])?;
+        self.cache.count(due.spot.pool, Some(promoted.from), Some(promoted.to))?;
         let Some(context) = &due.context else { return self.make_ready(&due.spot) };
         self.rerank(&due.spot, context, Rank::Delayed, Rank::Joined)?;
         self.advance(due.spot.pool, context, before)
@@ -228,9 +249,9 @@ impl Tx<'_> {
         match key {
             Ok(None) => {}
             Ok(Some(key)) => {
-                run(self.connection, "DELETE FROM keys WHERE pool = ?1 AND key = ?2", params![pool, key])?;
+                run(self.connection, "DELETE FROM idempotency_keys WHERE pool = ?1 AND key = ?2", params![pool, key])?;
             }
-            Err(_) => drop(run(self.connection, "DELETE FROM keys WHERE task = ?1", [row])?),
+            Err(_) => drop(run(self.connection, "DELETE FROM idempotency_keys WHERE task = ?1", [row])?),
         }
         run(self.connection, "DELETE FROM damaged WHERE task = ?1", [row])?;
         run(self.connection, "DELETE FROM outputs WHERE task = ?1", [row])?;

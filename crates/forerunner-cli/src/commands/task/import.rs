@@ -101,7 +101,7 @@ fn read(number: usize, text: &str, total: &mut Total) -> anyhow::Result<Option<L
         return Err(Usage(format!("line {number} is no exported task: it needs id, pool and state")).into());
     };
     match state.as_str() {
-        "scheduled" | "queued" => Ok(Some(Line { number, pool, text: submission(&task, &id)? })),
+        "scheduled" | "queued" | "waiting" => Ok(Some(Line { number, pool, text: submission(&task, &id)? })),
         "running" => {
             total.running += 1;
             Ok(None)

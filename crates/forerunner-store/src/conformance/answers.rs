@@ -1,0 +1,109 @@
+//! Tasks whose agents ask something.
+
+use std::{collections::BTreeMap, future::Future, sync::Arc};
+
+use forerunner_core::{Next, Occurrence, Part, Payload, Task, TaskReport, TaskSpec, TaskState, TenantName, Timestamp};
+
+use super::lab::{Lab, at, node, pool, succeeded};
+use crate::{StateConflict, Store, TaskFilter};
+
+fn asks() -> Next {
+    Next::Wait { requests: Payload::trusted(r#"["may I?"]"#) }
+}
+
+fn yes() -> Payload {
+    Payload::trusted(r#"["yes"]"#)
+}
+
+/// It counts neither as running nor as queued, survives the loss of its node, and is answered once.
+pub async fn a_task_that_asks_waits_without_an_agent_and_is_answered_once<F: Future<Output = Arc<dyn Store>>>(
+    open: impl Fn() -> F,
+) {
+    let lab = Lab::new(open().await);
+    let (id, _) = lab.enqueue(lab.task(1)).await;
+    let task = lab.claim(1, 2).await.remove(0);
+    assert_eq!(lab.store.answer(id, yes(), at(3)).await.unwrap().unwrap_err(), wrong_state(&task, TaskState::Running));
+    let settled = lab.settle(&task, 3, asks()).await.unwrap();
+    assert_eq!((settled.state, settled.claimable), (TaskState::Waiting, 0));
+    let counts = lab.counts().await;
+    assert_eq!(counts.by_state, BTreeMap::from([(TaskState::Waiting, 1)]));
+    assert_eq!((counts.claimable, counts.waiting()), (0, 0));
+    assert_eq!(lab.store.pools_with_tasks().await.unwrap(), [pool("coder")]);
+    assert_eq!(lab.store.input_bytes(pool("coder")).await.unwrap(), task.input.len() as u64);
+    assert_eq!(lab.rescue_all_but(node(9), 4).await, Default::default(), "no node has it");
+    let asked = lab.get(id).await;
+    assert_eq!((asked.state, asked.attempt), (TaskState::Waiting, 1));
+    assert_eq!(asked.requests.as_deref().map(Payload::as_str), Some(r#"["may I?"]"#));
+    let answered = lab.store.answer(id, yes(), at(5)).await.unwrap().unwrap();
+    assert_eq!(answered, lab.get(id).await);
+    assert_eq!((answered.state, answered.attempt, answered.node), (TaskState::Queued, 0, None));
+    assert_eq!(lab.store.answer(id, yes(), at(6)).await.unwrap().unwrap_err(), wrong_state(&task, TaskState::Queued));
+    let again = lab.claim(1, 7).await.remove(0);
+    assert_eq!((again.attempt, again.requests.as_deref()), (1, Some(&yes())));
+    lab.settle(&again, 8, succeeded()).await.unwrap();
+    assert_eq!(lab.get(id).await.requests.as_deref(), Some(&yes()));
+}
+
+fn wrong_state(task: &Task, state: TaskState) -> StateConflict {
+    StateConflict::WrongState { task: task.id, state, wish: "answered" }
+}
+
+/// Those behind it in its conversation wait; an answer lets it run before them.
+pub async fn a_task_that_asks_keeps_its_place_in_its_conversation<F: Future<Output = Arc<dyn Store>>>(
+    open: impl Fn() -> F,
+) {
+    let lab = Lab::new(open().await);
+    let (first, _) = lab.enqueue(lab.task_of(1, "chat")).await;
+    let (second, _) = lab.enqueue(lab.task_of(2, "chat")).await;
+    let task = lab.claim(1, 3).await.remove(0);
+    lab.settle(&task, 4, asks()).await.unwrap();
+    assert!(lab.claim(9, 5).await.is_empty(), "the second one waits for the first");
+    lab.store.answer(first, yes(), at(6)).await.unwrap().unwrap();
+    let task = lab.claim(9, 7).await.remove(0);
+    assert_eq!(task.id, first);
+    assert_eq!(lab.settle(&task, 8, asks()).await.unwrap().claimable, 0);
+    assert_eq!(lab.cancel(first, 9).await, (false, 1), "a cancelled question lets the next come");
+    assert_eq!(lab.claim_ids(9, 10).await, [second]);
+}
+
+/// Its deadline ends it.
+pub async fn a_question_without_an_answer_ends_at_the_deadline<F: Future<Output = Arc<dyn Store>>>(
+    open: impl Fn() -> F,
+) {
+    let lab = Lab::new(open().await);
+    let (id, _) = lab.enqueue(Task { deadline: Some(at(20)), ..lab.task(1) }).await;
+    let task = lab.claim(1, 2).await.remove(0);
+    lab.settle(&task, 3, asks()).await.unwrap();
+    let swept = lab.sweep(4).await;
+    assert_eq!((swept.expired.len(), swept.next_due), (0, Some(at(20))));
+    assert_eq!(lab.sweep(20).await.expired, [(id, false)]);
+    assert_eq!(lab.get(id).await.state, TaskState::Expired);
+    let waiting = TaskFilter { states: vec![TaskState::Waiting], limit: 9, ..TaskFilter::default() };
+    assert!(lab.store.tasks(waiting).await.unwrap().tasks.is_empty());
+}
+
+/// From its submission to a retry after its end.
+pub async fn what_a_submission_says_stays_with_its_task<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
+    let lab = Lab::new(open().await);
+    let part = Part { name: Some("a.png".to_owned()), size_bytes: 7, blob: "b3".to_owned(), media_type: None };
+    let spec = TaskSpec {
+        metadata: Some(Payload::trusted(r#"{"ticket":"é\"7"}"#)),
+        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
+        schedule: Some(Occurrence { schedule: "nightly".to_owned(), at: Timestamp::from_micros(1) }),
+        announced_at: Some(at(-5)),
+        parts: vec![part],
+    };
+    let tenant = TenantName::new("acme").unwrap();
+    let (id, _) = lab.enqueue(Task { spec: Some(Box::new(spec.clone())), tenant: tenant.clone(), ..lab.task(1) }).await;
+    let (plain, _) = lab.enqueue(lab.task(2)).await;
+    let task = lab.claim(1, 3).await.remove(0);
+    assert_eq!((task.spec.as_deref(), &task.tenant), (Some(&spec), &tenant));
+    lab.settle(&task, 4, super::lab::failed()).await.unwrap();
+    let ended = lab.get(id).await;
+    assert_eq!((ended.spec.as_deref(), &ended.tenant, ended.report), (Some(&spec), &tenant, None::<Box<TaskReport>>));
+    let again = lab.store.retry(id, at(5)).await.unwrap().unwrap();
+    assert_eq!((again.spec.as_deref(), &again.tenant), (Some(&spec), &tenant));
+    assert_eq!(lab.get(id).await, again);
+    let plain = lab.get(plain).await;
+    assert_eq!((plain.spec, plain.tenant.as_str()), (None, "default"));
+}
