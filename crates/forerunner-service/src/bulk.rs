@@ -65,7 +65,7 @@ mod tests {
         let request = |filter| BulkRequest { action: BulkAction::Cancel, filter, dry_run: false };
         let every = request(TaskFilter::default());
         let problem = check_conditions(&every, false).unwrap_err().to_string();
-        assert!(problem.contains("which tasks to cancel") && problem.contains("\"all\": true"), "{problem}");
+        assert!(problem.contains("selects the tasks to cancel") && problem.contains("\"all\": true"), "{problem}");
         assert!(check_conditions(&every, true).is_ok());
         let of_pool = request(TaskFilter { pool: Some(PoolName::new("coder").unwrap()), ..TaskFilter::default() });
         assert!(check_conditions(&of_pool, false).is_ok());

@@ -25,12 +25,13 @@ use crate::{
 #[derive(Debug, Args)]
 #[command(after_help = SERVICE_EXIT_CODES)]
 pub struct ServeArgs {
-    #[command(flatten)]
-    config: ConfigArgs,
     /// A recording that the forecast of a pool learns from before its first start: any form that `forerunner replay` reads
     /// without --map. The name of the pool may be left out if there is one. May be repeated.
     #[arg(long, value_name = "[POOL=]FILE")]
     seed_history: Vec<String>,
+    // Its heading would count for the flags below it.
+    #[command(flatten)]
+    config: ConfigArgs,
 }
 
 /// How long a stop may take beyond the grace: its steps, and HTTP requests in flight.

@@ -359,7 +359,7 @@ proptest! {
             let forecast = decision.forecast.expect("it forecasts");
             let present = (running + waiting) as f64;
             let coming = forecast.rate_per_s * forecast.horizon_s;
-            let most = present + coming + 2.7 * coming.sqrt();
+            let most = present + coming + 2.5 * (1.5 * coming).sqrt();
             prop_assert!(decision.need <= most + 1.0, "{} of at most {most:.1}: {}", decision.need, decision.detail);
             agents = u64::from(decision.desired).max(running);
         }

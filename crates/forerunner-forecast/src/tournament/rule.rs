@@ -100,8 +100,9 @@ pub(crate) struct Rule {
     pub stabilization_s: f64,
     /// Whether a probable surge or a clear rise takes the forecast's place already, and not only a certain surge.
     pub surges_early: bool,
-    /// Whether chance is taken to be as great as forecasts have missed lately, and not only that of Poisson arrivals.
-    pub overdispersed: bool,
+    /// How many times the variance of Poisson arrivals chance may have at most. Below that it is taken to be as great as
+    /// forecasts have missed lately.
+    pub most_dispersion: f64,
 }
 
 impl Rule {
@@ -216,7 +217,7 @@ impl Rule {
 
     /// The load when a share of the tasks in the system now is still there.
     fn load(&self, in_system: f64, rate: f64, inputs: &ForecastInputs, still_there: f64) -> Load {
-        let dispersion = if self.overdispersed { inputs.dispersion } else { 1.0 };
+        let dispersion = inputs.dispersion.min(self.most_dispersion);
         let service_s = if self.source == Source::Rate(EWMA_900) { inputs.service_slow_s } else { inputs.service_s };
         Load { in_system, rate, service_s, still_there, dispersion }
     }
@@ -258,7 +259,7 @@ impl Rule {
 
     /// Agents for all tasks present and so many `arrivals` until the horizon, with the margin of these.
     fn most(&self, in_system: f64, arrivals: f64, inputs: &ForecastInputs) -> f64 {
-        let dispersion = if self.overdispersed { inputs.dispersion } else { 1.0 };
+        let dispersion = inputs.dispersion.min(self.most_dispersion);
         in_system + arrivals + self.z(inputs) * (dispersion * arrivals).sqrt()
     }
 
@@ -341,7 +342,9 @@ const SPARES: ([f64; 6], [f64; 3]) = ([1.0, 2.0, 3.0, 4.0, 6.0, 9.0], [5.0, 60.0
 const ABOVE_LEVEL: ([f64; 2], [f64; 2]) = ([0.0, 1.0], [5.0, 120.0]);
 
 /// Of the rule in charge at first. Its window is a cold start where that is longer.
-const PRIOR_MARGIN: f64 = 2.7;
+const PRIOR_MARGIN: f64 = 2.5;
+/// Before rules have competed, a few misses are a poor measure of chance. With none of it a pool is late on a ramp.
+const PRIOR_DISPERSION: f64 = 1.5;
 pub(crate) const PRIOR_STABILIZATION_S: f64 = 10.0;
 
 /// All competitors, always in the same order. The first is the one in charge until others have proven themselves.
@@ -351,7 +354,7 @@ pub(crate) fn rules() -> Vec<Rule> {
         margin: PRIOR_MARGIN,
         stabilization_s: PRIOR_STABILIZATION_S,
         surges_early: true,
-        overdispersed: false,
+        most_dispersion: PRIOR_DISPERSION,
     };
     let mut rules = vec![prior];
     let mut add = |source, margins: &[f64], windows: &[f64], surges_early| {
@@ -361,7 +364,7 @@ pub(crate) fn rules() -> Vec<Rule> {
                 margin,
                 stabilization_s,
                 surges_early,
-                overdispersed: false,
+                most_dispersion: f64::INFINITY,
             }));
         }
     };

@@ -227,7 +227,7 @@ fn render_list(answer: &Value) -> String {
     if schedules.is_empty() {
         return "no schedules".to_owned();
     }
-    let header = ["schedule", "pool", "when", "next", "last", "fired", "skipped"];
+    let header = ["schedule", "pool", "when", "next (UTC)", "last (UTC)", "fired", "skipped"];
     let mut table = table(header, schedules.iter().map(row));
     right_from(&mut table, 5);
     let problems = schedules.iter().filter_map(|schedule| {
@@ -294,7 +294,7 @@ mod tests {
     #[test]
     fn schedules_are_shown_with_their_next_and_last_runs() {
         insta::assert_snapshot!(render_list(&json!({"schedules": [nightly()]})), @r"
-        SCHEDULE  POOL   WHEN                        NEXT                 LAST                 FIRED  SKIPPED
+        SCHEDULE  POOL   WHEN                        NEXT (UTC)           LAST (UTC)           FIRED  SKIPPED
         nightly   coder  30 2 * * * (Europe/Berlin)  2027-01-02 01:30:12  2027-01-01 01:30:00      7        1
         ");
         insta::assert_snapshot!(render_one(&nightly()), @r"
