@@ -265,12 +265,14 @@ impl Rule {
 
     /// What the rule's own forecast asks for, with so many tasks in the system.
     fn need(&self, in_system: f64, rate: f64, inputs: &ForecastInputs) -> Need {
+        // Who comes beside announced tasks is chance; the announced ones are known.
+        let by_chance = (in_system - inputs.announced.present).max(1.0);
         let present = match self.source {
-            Source::Present => Some((in_system + self.margin * in_system.max(1.0).sqrt(), in_system)),
+            Source::Present => Some((in_system + self.margin * by_chance.sqrt(), in_system)),
             Source::Spares => Some((in_system + self.margin, in_system)),
             Source::Level(at) => {
                 let level = inputs.levels[at];
-                Some((level.max(in_system + self.margin * in_system.max(1.0).sqrt()), level.max(in_system)))
+                Some((level.max(in_system + self.margin * by_chance.sqrt()), level.max(in_system)))
             }
             Source::Rate(_) | Source::Greatest => None,
         };
