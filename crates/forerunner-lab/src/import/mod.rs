@@ -1,6 +1,6 @@
 //! Reading recorded tasks in the forms that people have: CSV, JSON, OTLP spans and access logs.
 //!
-//! A reader of one format turns each record into [`Cells`]; [`Collector`] turns cells into tasks, and counts the records
+//! A reader of one format turns each record into cells; the collector turns cells into tasks, and counts the records
 //! that it cannot use. Memory grows with the tasks alone: records are read one by one, and have a greatest length.
 
 mod access_log;
