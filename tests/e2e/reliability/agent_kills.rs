@@ -78,7 +78,7 @@ async fn a_killed_agent_is_noticed_and_its_task_goes_to_a_warm_one() {
         };
         let mut first = None;
         while running_again(&mut first).await.is_none() {
-            assert!(killed.elapsed() < LIMIT, "never retried");
+            assert!(killed.elapsed() < LIMIT, "never retried: {}", client.get(&path).await);
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
         retried.push(killed.elapsed());
