@@ -69,7 +69,7 @@ metrics_list! {
     STALLS Counter "forerunner_agent_stalls_total" ["pool"] "Times an agent's code blocked its thread for more than 100 ms.";
     CIRCUIT Gauge "forerunner_pool_circuit_open" ["pool"] "1 while the agent circuit of the pool is open because agents fail too often, else 0.";
     DEPENDENCY_STATE Gauge "forerunner_dependency_circuit_state" ["pool"] "State of the dependency circuit on this node: 0 closed, 1 half-open, 2 open.";
-    DEPENDENCY_LIMIT Gauge "forerunner_dependency_limit" ["pool"] "Most tasks that the dependency circuit lets run at once on this node; -1 without a limit.";
+    DEPENDENCY_LIMIT Gauge "forerunner_dependency_limit" ["pool"] "Most tasks that the half-open dependency circuit lets run at once on this node; 0 in its other states.";
     DEPENDENCY_OPENED Counter "forerunner_dependency_circuit_opened_total" ["pool"] "Times the dependency circuit opened on this node.";
     EXCUSED Counter "forerunner_task_attempts_excused_total" ["pool"] "Failed attempts that did not count because what the agents depend on failed.";
     AGENT_SECONDS Counter "forerunner_agent_seconds_total" ["pool"] "Whole seconds that the pool's agents have existed, summed over agents.";

@@ -31,7 +31,7 @@ impl DependencyMetrics {
     /// Records the state of the circuit.
     pub(crate) fn show(&self, report: &DependencyReport) {
         let (state, limit) = match (report.state, report.limit) {
-            (CircuitState::Closed, _) => (0.0, -1.0),
+            (CircuitState::Closed, _) => (0.0, 0.0),
             (CircuitState::HalfOpen, limit) => (1.0, f64::from(limit.unwrap_or(1))),
             (CircuitState::Open, _) => (2.0, 0.0),
         };
