@@ -66,7 +66,11 @@ async fn a_killed_agent_is_noticed_and_its_task_goes_to_a_warm_one() {
         .await;
         let task = client.submit("work", json!({ "service_s": 30 })).await;
         let path = format!("/v1/tasks/{task}");
-        let pid = eventually("it runs", LIMIT, async || busy_pids(&client).await.first().copied()).await;
+        // Another agent may still be busy with the task that was cancelled before.
+        let pid = eventually("it runs", LIMIT, async || {
+            agents(&client).await.iter().find(|agent| agent["task"] == task.as_str()).and_then(pid)
+        })
+        .await;
         let killed = tokio::time::Instant::now();
         assert!(send(pid, Signal::KILL));
         let running_again = async |noticed: &mut Option<Duration>| {
