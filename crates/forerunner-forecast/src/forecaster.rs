@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    period_detector::PeriodDetector,
     rate::{DampedHolt, Ewma, sane},
-    recall::Recall,
     window::{Sample, Window},
 };
 
@@ -109,7 +109,7 @@ pub struct Forecaster {
     averages: [Ewma; 4],
     holt: DampedHolt,
     peaks: VecDeque<f64>,
-    recall: Recall,
+    recall: PeriodDetector,
     next_step: u64,
     pending: VecDeque<Pending>,
     errors: [f64; MEMBERS],
@@ -127,7 +127,7 @@ impl Forecaster {
             averages: TAUS_S.map(Ewma::new),
             holt: DampedHolt::new(),
             peaks: VecDeque::with_capacity(PEAK_STEPS + 1),
-            recall: Recall::new(),
+            recall: PeriodDetector::new(),
             next_step: step_of(now),
             pending: VecDeque::with_capacity(16),
             errors: [0.0; MEMBERS],

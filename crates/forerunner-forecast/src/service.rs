@@ -1,15 +1,15 @@
 //! How long tasks stay on an agent: the mean, where it is heading, and who is still there a while from now.
 
 mod changes;
-mod current;
 mod decayed;
 mod life_table;
-mod pace;
 mod running;
+mod running_evidence;
+mod slowdown_filter;
 
 use serde::{Deserialize, Serialize};
 
-use self::{current::Current, decayed::Decayed, life_table::LifeTable, pace::Change};
+use self::{decayed::Decayed, life_table::LifeTable, running_evidence::RunningEvidence, slowdown_filter::Change};
 use crate::{
     Observation,
     rate::sane,
@@ -53,7 +53,7 @@ pub struct ServiceModel {
     completed: f64,
     /// Of the tasks on agents. After a restart other ones are there.
     #[serde(skip)]
-    current: Current,
+    evidence: RunningEvidence,
 }
 
 /// A change of the mean duration, in seconds.
@@ -74,22 +74,22 @@ impl ServiceModel {
             recent: Vec::with_capacity(RECENT),
             next: 0,
             completed: 0.0,
-            current: Current::default(),
+            evidence: RunningEvidence::default(),
         }
     }
 
     /// Takes in what happened in the last `dt` seconds. Returns the change of the mean, if the durations known before were
     /// given up for it.
     pub fn observe(&mut self, dt: f64, seen: &Observation) -> Option<Shift> {
-        self.current.observe(dt, seen);
+        self.evidence.observe(dt, seen);
         self.decay(dt);
-        let shift = match self.current.change {
+        let shift = match self.evidence.change {
             Some(Change { certain: Some(steps), .. }) => {
-                self.current.wait_with(seen);
+                self.evidence.wait_with(seen);
                 self.settle(steps)
             }
             Some(_) => {
-                self.current.wait_with(seen);
+                self.evidence.wait_with(seen);
                 None
             }
             None => {
@@ -98,16 +98,16 @@ impl ServiceModel {
                 None
             }
         };
-        if self.current.change.is_none() && (seen.completions > 0 || shift.is_some()) {
-            self.current.known = self.known();
+        if self.evidence.change.is_none() && (seen.completions > 0 || shift.is_some()) {
+            self.evidence.known = self.known();
         }
         shift
     }
 
     /// Goes on after a restart, when other tasks are on agents.
     pub(crate) fn resume(&mut self) {
-        self.current = Current { lives: LifeTable::of(&self.recent), ..Current::default() };
-        self.current.known = self.known();
+        self.evidence = RunningEvidence { lives: LifeTable::of(&self.recent), ..RunningEvidence::default() };
+        self.evidence.known = self.known();
     }
 
     fn decay(&mut self, dt: f64) {
@@ -158,7 +158,7 @@ impl ServiceModel {
             return mean_s;
         }
         // Tasks on agents last at least as long as they have run: until some have ended, the mean is at least this.
-        let (running, ran_s) = self.current.running.exposure();
+        let (running, ran_s) = self.evidence.running.exposure();
         mean_s.max((self.sums.y + PRIOR_WEIGHT * PRIOR_S + ran_s) / (self.sums.n + PRIOR_WEIGHT + running))
     }
 
@@ -186,7 +186,7 @@ impl ServiceModel {
             mean
         };
         let lag_s = if self.sums.n > 0.0 { self.sums.age / self.sums.n } else { 0.0 };
-        let since_s = self.current.calm_s.unwrap_or(f64::INFINITY);
+        let since_s = self.evidence.calm_s.unwrap_or(f64::INFINITY);
         let clear = |what| Trend::of_last(window, what, since_s).filter(|t| t.is_clear(CLEAR)).map(|t| t.slope);
         let own = clear(Sample::Service);
         let by_context = match self.sums.slope() {
@@ -195,7 +195,7 @@ impl ServiceModel {
         };
         let trend = by_context.or(own).or_else(|| self.capacity_trend(window, since_s).map(|share| share * mean));
         // A change says where the mean is now; a line through both sides of it would only follow late.
-        let shift = if self.current.change.is_some() { 0.0 } else { trend.unwrap_or(0.0) * (horizon_s + lag_s) };
+        let shift = if self.evidence.change.is_some() { 0.0 } else { trend.unwrap_or(0.0) * (horizon_s + lag_s) };
         let mean_s = (mean + sane(shift)).clamp(0.5 * mean, 2.0 * mean) * self.factor();
         ServiceForecast { mean_s, sd_s, trend: own.unwrap_or(0.0), by_context: by_context.is_some() }
     }

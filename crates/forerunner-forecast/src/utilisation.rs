@@ -64,7 +64,7 @@ pub struct Utilisation {
     settings: UtilisationSettings,
     limits: PolicyLimits,
     desired: Option<u32>,
-    looked_at: f64,
+    evaluated_at: f64,
 }
 
 impl Utilisation {
@@ -74,7 +74,7 @@ impl Utilisation {
     /// [`Error::Setting`] when a setting is out of its range.
     pub fn new(settings: UtilisationSettings, limits: PolicyLimits) -> Result<Self, Error> {
         settings.check()?;
-        Ok(Self { settings, limits, desired: None, looked_at: f64::NEG_INFINITY })
+        Ok(Self { settings, limits, desired: None, evaluated_at: f64::NEG_INFINITY })
     }
 }
 
@@ -92,10 +92,10 @@ impl Policy for Utilisation {
         let busy = seen.in_flight.saturating_sub(seen.draining);
         let counted = if self.settings.count_starting { total } else { total - seen.starting };
         let share = if counted == 0 { 0.0 } else { f64::from(busy) / f64::from(counted) };
-        let may_look = !self.settings.await_start || seen.starting == 0;
+        let may_evaluate = !self.settings.await_start || seen.starting == 0;
         // An evaluation asked for by an event must not make the steps come faster than the interval. Half of one
         // allows for a timer that fires a little early.
-        let due = may_look && seen.t - self.looked_at >= 0.5 * self.settings.interval_s;
+        let due = may_evaluate && seen.t - self.evaluated_at >= 0.5 * self.settings.interval_s;
         let wanted = match self.desired {
             Some(desired) if !due => desired,
             _ if total == 0 && seen.queue_depth > 0 => 1,
@@ -105,7 +105,7 @@ impl Policy for Utilisation {
             _ => total,
         };
         if due {
-            self.looked_at = seen.t;
+            self.evaluated_at = seen.t;
         }
         let desired = self.limits.clamp(wanted);
         let before = self.desired.replace(desired).unwrap_or(total);

@@ -8,11 +8,11 @@ use std::{
 use forerunner_forecast::{Decision, Observation, Policy, PolicyLimits};
 
 use crate::{
-    announcing::Announcing,
+    announcement_feed::AnnouncementFeed,
     nudges::Nudges,
     pool::Agents,
     report::{Report, TimelinePoint},
-    tally::Tally,
+    report_builder::ReportBuilder,
     trace::{Trace, TraceTask},
 };
 
@@ -149,11 +149,11 @@ struct Engine<'a> {
     context_sum: f64,
     context_n: u64,
     service_sum: f64,
-    announcing: Announcing,
+    announcements: AnnouncementFeed,
     desired: u32,
     nudges: Option<Nudges>,
     now: f64,
-    tally: Tally,
+    builder: ReportBuilder,
     timeline: Vec<TimelinePoint>,
     waits: Vec<(f64, f64)>,
 }
@@ -163,7 +163,7 @@ impl<'a> Engine<'a> {
         let begin = settings.limits.clamp(settings.limits.min + settings.initial);
         let horizon_s = settings.limits.cold_start_s + settings.limits.tick_s;
         Self {
-            announcing: Announcing::new(tasks, (ANNOUNCED_HORIZONS * horizon_s).max(ANNOUNCED_S)),
+            announcements: AnnouncementFeed::new(tasks, (ANNOUNCED_HORIZONS * horizon_s).max(ANNOUNCED_S)),
             tasks,
             settings,
             agents: Agents::new(begin, settings.as_live.map(|live| live.cooldown_s)),
@@ -177,7 +177,7 @@ impl<'a> Engine<'a> {
             desired: begin,
             nudges: settings.as_live.map(|_| Nudges::new()),
             now: 0.0,
-            tally: Tally::new(tasks.len(), begin),
+            builder: ReportBuilder::new(tasks.len(), begin),
             timeline: Vec::new(),
             waits: Vec::new(),
         }
@@ -210,7 +210,7 @@ impl<'a> Engine<'a> {
             }
             self.assign();
             if let Some(nudges) = &mut self.nudges {
-                nudges.look(self.now, self.queue.len() as u32, self.agents.idle);
+                nudges.observe(self.now, self.queue.len() as u32, self.agents.idle);
             }
         }
     }
@@ -246,7 +246,7 @@ impl<'a> Engine<'a> {
     fn advance(&mut self, at: f64) {
         let counted = at - self.now.max(self.settings.warm_up_s);
         if counted > 0.0 {
-            self.tally.cost(counted, self.agents.total(), self.agents.busy);
+            self.builder.cost(counted, self.agents.total(), self.agents.busy);
         }
         self.now = at;
     }
@@ -281,7 +281,7 @@ impl<'a> Engine<'a> {
 
     /// Assigns waiting tasks to idle agents, first come first served.
     fn assign(&mut self) {
-        while !self.queue.is_empty() && self.agents.take() {
+        while !self.queue.is_empty() && self.agents.assign() {
             let Some(task) = self.queue.pop_front() else { return };
             let TraceTask { arrival_s, service_s, .. } = self.tasks[task];
             let at = self.settings.end_of(self.now, service_s);
@@ -294,7 +294,7 @@ impl<'a> Engine<'a> {
 
     /// Counts the wait of a task that arrived at `arrival_s` and starts now.
     fn count_wait(&mut self, arrival_s: f64) {
-        let late = self.tally.waited(arrival_s, self.now, self.settings);
+        let late = self.builder.record_start(arrival_s, self.now, self.settings);
         self.seen.late += u64::from(late);
         if self.settings.timeline {
             self.waits.push((arrival_s, self.now - arrival_s));
@@ -309,11 +309,11 @@ impl<'a> Engine<'a> {
         }
         let desired = self.settings.limits.clamp(decision.desired);
         if desired != self.desired {
-            self.tally.changed(self.now, self.desired, desired);
+            self.builder.record_change(self.now, self.desired, desired);
             self.desired = desired;
         }
         self.agents.resize(desired, self.now, self.now + self.settings.limits.cold_start_s);
-        self.tally.holds(self.agents.total());
+        self.builder.record_size(self.agents.total());
         if self.settings.timeline {
             self.timeline.push(self.point(&decision));
         }
@@ -331,7 +331,7 @@ impl<'a> Engine<'a> {
         seen.ready = self.agents.idle;
         seen.starting = self.agents.starting();
         seen.cold_start_s = Some(self.settings.limits.cold_start_s);
-        self.announcing.list(self.now, &mut seen.announced);
+        self.announcements.list(self.now, &mut seen.announced);
     }
 
     fn begin_observation(&mut self) {
@@ -360,6 +360,10 @@ impl<'a> Engine<'a> {
     }
 
     fn outcome(self, trace: &str, policy: &str) -> Outcome {
-        Outcome { report: self.tally.report(trace, policy, self.settings), timeline: self.timeline, waits: self.waits }
+        Outcome {
+            report: self.builder.report(trace, policy, self.settings),
+            timeline: self.timeline,
+            waits: self.waits,
+        }
     }
 }

@@ -30,7 +30,7 @@
 
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
-mod announcing;
+mod announcement_feed;
 mod engine;
 mod error;
 mod last_value;
@@ -39,9 +39,9 @@ mod perfect;
 mod placement;
 mod pool;
 mod report;
+mod report_builder;
 mod search;
 mod sweep;
-mod tally;
 mod trace;
 
 pub use engine::{AsLive, Outcome, Replay, replay};

@@ -34,7 +34,7 @@ impl Nudges {
     }
 
     /// So many tasks wait at `t`, and so many agents are idle.
-    pub fn look(&mut self, t: f64, depth: u32, idle: u32) {
+    pub fn observe(&mut self, t: f64, depth: u32, idle: u32) {
         let trigger = self.detector.on_state(t, depth, idle);
         self.nudge(t, trigger);
     }
@@ -90,12 +90,12 @@ mod tests {
     #[test]
     fn a_backlog_is_answered_at_once_or_a_tenth_of_a_second_after_the_last_decision() {
         let mut nudges = Nudges::new();
-        nudges.look(5.0, 1, 0);
+        nudges.observe(5.0, 1, 0);
         assert_eq!(nudges.next(), Some(5.0));
         assert!(nudges.wake(5.0) && nudges.next().is_none());
         nudges.decided(5.0, &Observation::default(), &decision());
         // It has doubled, within the time that separates two triggers.
-        nudges.look(5.05, 2, 0);
+        nudges.observe(5.05, 2, 0);
         assert_eq!(nudges.next(), Some(5.1));
         assert!(nudges.wake(5.1));
     }

@@ -10,7 +10,7 @@ use forerunner_forecast::PolicyLimits;
 use crate::{
     engine::{Outcome, Replay},
     report::{Report, TimelinePoint},
-    tally::Tally,
+    report_builder::ReportBuilder,
     trace::{Trace, TraceTask},
 };
 
@@ -67,26 +67,26 @@ impl Waiting {
 
 /// When agents became free, or will: how many at each time. The bits of times of at least 0 sort like the times.
 #[derive(Default)]
-struct Free(BTreeMap<u64, u32>);
+struct FreeTimes(BTreeMap<u64, u32>);
 
-impl Free {
+impl FreeTimes {
     fn add(&mut self, at: f64) {
         *self.0.entry(at.to_bits()).or_default() += 1;
     }
 
     /// Removes the agent that is free last of those free at or before `by`, if that is after `since`.
-    fn take_last(&mut self, since: f64, by: f64) -> Option<f64> {
+    fn remove_last(&mut self, since: f64, by: f64) -> Option<f64> {
         let (&bits, _) = self.0.range(..=by.to_bits()).next_back()?;
-        self.take(bits).filter(|&at| at > since)
+        self.remove(bits).filter(|&at| at > since)
     }
 
     /// Removes the agent that is free first of those free after `since`, if that is at or before `by`.
-    fn take_next(&mut self, since: f64, by: f64) -> Option<f64> {
+    fn remove_next(&mut self, since: f64, by: f64) -> Option<f64> {
         let (&bits, _) = self.0.range((Excluded(since.to_bits()), Included(by.to_bits()))).next()?;
-        self.take(bits)
+        self.remove(bits)
     }
 
-    fn take(&mut self, bits: u64) -> Option<f64> {
+    fn remove(&mut self, bits: u64) -> Option<f64> {
         let count = self.0.get_mut(&bits)?;
         *count -= 1;
         if *count == 0 {
@@ -113,14 +113,16 @@ struct Plan {
 impl Plan {
     fn make(tasks: &[TraceTask], waiting: Waiting, settings: &Replay) -> Self {
         let (cold_start_s, within_s) = (settings.limits.cold_start_s, settings.limits.objective.within_s);
-        let mut free = Free::default();
+        let mut free = FreeTimes::default();
         let mut plan = Self { starts: Vec::with_capacity(tasks.len()), changes: Vec::with_capacity(3 * tasks.len()) };
         for task in tasks {
             let (now, kept_since) = (task.arrival_s, task.arrival_s - cold_start_s);
             let agent = match waiting {
-                Waiting::Never => free.take_last(kept_since, now),
-                Waiting::NoneIdle => free.take_last(kept_since, now).or_else(|| free.take_next(now, now + within_s)),
-                Waiting::Allowed => free.take_last(kept_since, now + within_s),
+                Waiting::Never => free.remove_last(kept_since, now),
+                Waiting::NoneIdle => {
+                    free.remove_last(kept_since, now).or_else(|| free.remove_next(now, now + within_s))
+                }
+                Waiting::Allowed => free.remove_last(kept_since, now + within_s),
             };
             let start = agent.map_or(now, |at| at.max(now));
             let end = start + task.service_s;
@@ -168,30 +170,30 @@ impl Plan {
     }
 
     fn report(&self, trace: &Trace, waiting: Waiting, settings: &Replay) -> Report {
-        let mut tally = Tally::new(trace.tasks().len(), 0);
+        let mut builder = ReportBuilder::new(trace.tasks().len(), 0);
         for (task, &start) in trace.tasks().iter().zip(&self.starts) {
-            tally.waited(task.arrival_s, start, settings);
+            builder.record_start(task.arrival_s, start, settings);
         }
-        self.count_cost(&mut tally, settings.warm_up_s, settings.limits.min);
+        self.count_cost(&mut builder, settings.warm_up_s, settings.limits.min);
         let how = waiting.as_str().to_owned();
         let params = if settings.params.is_empty() { how } else { settings.params.clone() };
-        Report { params, ..tally.report(trace.name(), "perfect", settings) }
+        Report { params, ..builder.report(trace.name(), "perfect", settings) }
     }
 
     /// Adds up cost and sizes; where the plan needs fewer than `min` agents, the others are idle.
-    fn count_cost(&self, tally: &mut Tally, warm_up_s: f64, min: u32) {
+    fn count_cost(&self, builder: &mut ReportBuilder, warm_up_s: f64, min: u32) {
         let (mut now, mut agents, mut busy) = (0.0f64, 0i64, 0i64);
         let mut size = min;
         for together in self.changes.chunk_by(|a, b| a.at == b.at) {
             let at = together[0].at;
-            tally.cost((at - now.max(warm_up_s)).max(0.0), size, busy as u32);
+            builder.cost((at - now.max(warm_up_s)).max(0.0), size, busy as u32);
             agents += together.iter().map(|change| change.agents).sum::<i64>();
             busy += together.iter().map(|change| change.busy).sum::<i64>();
             debug_assert!((0..=agents).contains(&busy));
             let after = min.max(agents as u32);
             if after != size {
-                tally.changed(at, size, after);
-                tally.holds(after);
+                builder.record_change(at, size, after);
+                builder.record_size(after);
             }
             (now, size) = (at, after);
         }

@@ -60,7 +60,7 @@ impl Agents {
     }
 
     /// Assigns a task to an idle agent; `false` if there is none.
-    pub fn take(&mut self) -> bool {
+    pub fn assign(&mut self) -> bool {
         let found = self.idle > 0;
         if found {
             self.idle -= 1;
@@ -76,14 +76,14 @@ impl Agents {
         self.busy -= 1;
         if self.draining > 0 {
             self.draining -= 1;
-            self.let_go(now);
+            self.begin_cooldown(now);
         } else {
             self.idle += 1;
         }
     }
 
     /// Removes an agent that is not needed: it stops, or goes to cooldown.
-    fn let_go(&mut self, now: f64) {
+    fn begin_cooldown(&mut self, now: f64) {
         if let Some(cooldown_s) = self.cooldown_s.filter(|cooldown_s| *cooldown_s > 0.0) {
             self.cooling.push_back(now + cooldown_s);
         }
@@ -109,7 +109,7 @@ impl Agents {
             if self.starting.pop_back().is_none() {
                 if self.idle > 0 {
                     self.idle -= 1;
-                    self.let_go(now);
+                    self.begin_cooldown(now);
                 } else {
                     self.draining += 1;
                 }
@@ -127,7 +127,7 @@ mod tests {
     #[test]
     fn stops_take_the_newest_starting_then_idle_then_busy_agents() {
         let mut agents = Agents::new(3, None);
-        assert!(agents.take() && agents.take());
+        assert!(agents.assign() && agents.assign());
         agents.resize(5, 0.0, 10.0);
         assert_eq!((agents.starting(), agents.idle, agents.busy), (2, 1, 2));
         agents.resize(4, 0.0, 0.0);
@@ -141,7 +141,7 @@ mod tests {
     #[test]
     fn a_pending_stop_is_taken_back_before_a_new_agent_starts() {
         let mut agents = Agents::new(2, None);
-        assert!(agents.take() && agents.take());
+        assert!(agents.assign() && agents.assign());
         agents.resize(0, 0.0, 0.0);
         assert_eq!(agents.draining, 2);
         agents.resize(3, 0.0, 7.0);

@@ -4,8 +4,8 @@ use std::{collections::HashSet, time::Duration};
 
 use super::{
     CircuitState, DependencyReport, DependencySettings,
-    alike::{class_of, retry_after},
-    excuses::Excuses,
+    excused_failures::ExcusedFailures,
+    failure_class::{class_of, retry_after},
     window::RecentTasks,
 };
 use crate::{AgentId, ErrorKind, TaskError, TaskId, Timestamp};
@@ -96,7 +96,7 @@ pub(super) struct Outage {
 pub struct DependencyCircuit {
     pub(super) settings: DependencySettings,
     recent: RecentTasks,
-    excuses: Excuses,
+    excuses: ExcusedFailures,
     /// Most tasks at once of late, while the circuit was closed.
     before: f64,
     before_at: Timestamp,
@@ -111,7 +111,7 @@ impl DependencyCircuit {
         Self {
             settings,
             recent: RecentTasks::default(),
-            excuses: Excuses::default(),
+            excuses: ExcusedFailures::default(),
             before: 1.0,
             before_at: Timestamp::default(),
             outage: None,

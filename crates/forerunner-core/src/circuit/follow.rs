@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use super::{
     CircuitChange, DependencyCircuit, DependencyReport,
-    alike::class_of,
     dependency::{Outage, PROBE_PATIENCE, Phase, outage},
+    failure_class::class_of,
 };
 use crate::{ErrorKind, TaskError, Timestamp};
 

@@ -5,9 +5,9 @@
 //! ([`DependencyCircuit`]) watches attempts that fail alike on healthy agents, since what the agents depend on fails; while
 //! it is open no task starts.
 
-mod alike;
 mod dependency;
-mod excuses;
+mod excused_failures;
+mod failure_class;
 mod follow;
 mod report;
 mod settings;

@@ -47,13 +47,13 @@ pub(super) struct RecentTasks {
 
 /// How many of the last tasks failed alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Alike {
+pub(super) struct SimilarFailures {
     pub(super) failed: usize,
     pub(super) of: usize,
     pub(super) agents: usize,
 }
 
-impl Alike {
+impl SimilarFailures {
     pub(super) fn share(self) -> f64 {
         if self.of == 0 { 0.0 } else { self.failed as f64 / self.of as f64 }
     }
@@ -93,7 +93,7 @@ impl RecentTasks {
         }
     }
 
-    fn alike(&self, class: u64, newest: usize) -> Alike {
+    fn alike(&self, class: u64, newest: usize) -> SimilarFailures {
         let entries = self.entries.iter().rev().take(newest);
         let mut agents = Vec::with_capacity(AGENTS);
         let mut failed = 0;
@@ -103,11 +103,11 @@ impl RecentTasks {
                 agents.push(entry.agent);
             }
         }
-        Alike { failed, of: (self.clean + self.entries.len()).min(newest), agents: agents.len() }
+        SimilarFailures { failed, of: (self.clean + self.entries.len()).min(newest), agents: agents.len() }
     }
 
     /// Of all tasks that are remembered.
-    pub(super) fn all_alike(&self, class: u64) -> Alike {
+    pub(super) fn all_alike(&self, class: u64) -> SimilarFailures {
         self.alike(class, LAST)
     }
 

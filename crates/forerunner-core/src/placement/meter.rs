@@ -4,12 +4,12 @@ use super::RestoreCost;
 
 /// A mean that follows its newest samples: plain over the first hundred, exponential after.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Mean {
+pub struct RunningMean {
     samples: u32,
     value: f64,
 }
 
-impl Mean {
+impl RunningMean {
     const WINDOW: u32 = 100;
 
     /// Adds a sample. It ignores values that are not finite or below 0.
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_mean_is_plain_first_and_follows_later() {
-        let mut mean = Mean::default();
+        let mut mean = RunningMean::default();
         assert_eq!(mean.get(), None);
         [1.0, 3.0, f64::NAN, -1.0].into_iter().for_each(|sample| mean.add(sample));
         assert_eq!(mean.get(), Some(2.0));

@@ -17,7 +17,7 @@ pub use candidate::{AgentContexts, Candidate, Restored};
 pub use choose::{Agent, Choice, Deferral, LOOKAHEAD, PairCost, PlacementPlan, WaitingTask, choose};
 pub use cost::{Rates, RestoreCost};
 pub use idle::IdleAgents;
-pub use meter::{Mean, RestoreMeter};
+pub use meter::{RestoreMeter, RunningMean};
 pub use record::{AgentCost, PlacementReason, PlacementRecord, RECORDED_AGENTS, RatesRecord};
 pub use resident_set::{ResidentEntry, ResidentSet, Room};
 pub use stats::PlacementStats;

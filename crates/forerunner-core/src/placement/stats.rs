@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, hash::Hash, time::Duration};
 
-use super::{Mean, Rates, RestoreMeter};
+use super::{Rates, RestoreMeter, RunningMean};
 use crate::Timestamp;
 
 /// Contexts whose last use is recorded: at least this many, at most twice as many.
@@ -12,9 +12,9 @@ const REMEMBERED: usize = 4_096;
 #[derive(Debug, Clone)]
 pub struct PlacementStats<K> {
     restore: RestoreMeter,
-    service: Mean,
-    returns: Mean,
-    bytes: Mean,
+    service: RunningMean,
+    returns: RunningMean,
+    bytes: RunningMean,
     /// When contexts were last used: two generations, so that memory is bounded and forgetting costs nothing.
     recent: HashMap<K, Timestamp>,
     older: HashMap<K, Timestamp>,
@@ -24,9 +24,9 @@ impl<K> Default for PlacementStats<K> {
     fn default() -> Self {
         Self {
             restore: RestoreMeter::default(),
-            service: Mean::default(),
-            returns: Mean::default(),
-            bytes: Mean::default(),
+            service: RunningMean::default(),
+            returns: RunningMean::default(),
+            bytes: RunningMean::default(),
             recent: HashMap::new(),
             older: HashMap::new(),
         }

@@ -1,4 +1,4 @@
-//! What all the rules need: a rhythm, checks of ranges, and the way from a number to a decision.
+//! What all the rules need: a timer, checks of ranges, and the way from a number to a decision.
 
 use std::borrow::Cow;
 
@@ -47,22 +47,22 @@ impl Check {
 
 /// When a rule evaluates again.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Rhythm {
+pub(crate) struct EvaluationTimer {
     interval_s: f64,
-    looked_at: f64,
+    evaluated_at: f64,
 }
 
-impl Rhythm {
+impl EvaluationTimer {
     pub fn new(interval_s: f64) -> Self {
-        Self { interval_s, looked_at: f64::NEG_INFINITY }
+        Self { interval_s, evaluated_at: f64::NEG_INFINITY }
     }
 
     /// Whether the rule evaluates at time `t`. Half a second, or half a short interval, allows for a timer that is
     /// early.
     pub fn due(&mut self, t: f64) -> bool {
-        let due = t - self.looked_at >= self.interval_s - (0.5 * self.interval_s).min(0.5);
+        let due = t - self.evaluated_at >= self.interval_s - (0.5 * self.interval_s).min(0.5);
         if due {
-            self.looked_at = t;
+            self.evaluated_at = t;
         }
         due
     }
@@ -141,8 +141,8 @@ mod tests {
 
     #[test]
     fn looks_in_between_do_not_count() {
-        let mut rhythm = Rhythm::new(15.0);
-        let due: Vec<bool> = [0.0, 1.0, 14.0, 14.9, 15.2, 29.8, 30.0].map(|t| rhythm.due(t)).to_vec();
+        let mut timer = EvaluationTimer::new(15.0);
+        let due: Vec<bool> = [0.0, 1.0, 14.0, 14.9, 15.2, 29.8, 30.0].map(|t| timer.due(t)).to_vec();
         assert_eq!(due, [true, false, false, true, false, true, false]);
     }
 

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     average::Average,
-    common::{Check, Rhythm, decision, whole},
+    common::{Check, EvaluationTimer, decision, whole},
     replicas::{Behaviour, Replicas, within_tolerance},
 };
 use crate::{Decision, Error, Observation, Policy, PolicyLimits, ReasonCode};
@@ -82,7 +82,7 @@ pub struct Hpa {
     limits: PolicyLimits,
     busy: Average,
     ready: Average,
-    rhythm: Rhythm,
+    timer: EvaluationTimer,
     replicas: Replicas,
     last: Option<u32>,
 }
@@ -99,7 +99,7 @@ impl Hpa {
             limits,
             busy: Average::new(settings.metric_window_s),
             ready: Average::new(settings.metric_window_s),
-            rhythm: Rhythm::new(settings.interval_s),
+            timer: EvaluationTimer::new(settings.interval_s),
             replicas: Replicas::new(settings.behaviour()),
             last: None,
         })
@@ -132,7 +132,7 @@ impl Policy for Hpa {
         let (size, busy) = (seen.size(), seen.in_flight.saturating_sub(seen.draining));
         self.busy.push(seen.t, f64::from(busy));
         self.ready.push(seen.t, f64::from(busy + seen.ready));
-        let due = self.rhythm.due(seen.t);
+        let due = self.timer.due(seen.t);
         if let Some(last) = self.last.filter(|_| !due) {
             let detail = format!("{last} wanted until the next evaluation");
             return decision("hpa", &self.limits, seen, f64::from(last), last, ReasonCode::Utilisation, detail);

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    common::{Check, Rhythm, decision, whole},
+    common::{Check, EvaluationTimer, decision, whole},
     replicas::{Behaviour, Replicas, within_tolerance},
 };
 use crate::{Decision, Error, Observation, Policy, PolicyLimits, ReasonCode};
@@ -69,8 +69,8 @@ impl KedaSettings {
 pub struct Keda {
     settings: KedaSettings,
     limits: PolicyLimits,
-    polling: Rhythm,
-    sync: Rhythm,
+    polling: EvaluationTimer,
+    sync: EvaluationTimer,
     replicas: Replicas,
     /// Tasks at the last poll.
     tasks: u32,
@@ -89,8 +89,8 @@ impl Keda {
         Ok(Self {
             settings,
             limits,
-            polling: Rhythm::new(settings.polling_interval_s),
-            sync: Rhythm::new(settings.sync_interval_s.min(settings.polling_interval_s)),
+            polling: EvaluationTimer::new(settings.polling_interval_s),
+            sync: EvaluationTimer::new(settings.sync_interval_s.min(settings.polling_interval_s)),
             replicas: Replicas::new(behaviour),
             tasks: 0,
             last: None,

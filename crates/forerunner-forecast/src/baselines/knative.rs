@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     average::Average,
-    common::{Check, Rhythm, decision, whole},
+    common::{Check, EvaluationTimer, decision, whole},
 };
 use crate::{Decision, Error, Observation, Policy, PolicyLimits, ReasonCode, stabilization::SlidingMaximum};
 
@@ -75,7 +75,7 @@ pub struct Knative {
     limits: PolicyLimits,
     stable: Average,
     burst: Average,
-    rhythm: Rhythm,
+    timer: EvaluationTimer,
     /// Time of the last trigger and greatest size since the panic began; `None` when calm.
     panic: Option<(f64, u32)>,
     delayed: SlidingMaximum,
@@ -94,7 +94,7 @@ impl Knative {
             limits,
             stable: Average::new(settings.stable_window_s),
             burst: Average::new(settings.stable_window_s * settings.panic_window_percent / 100.0),
-            rhythm: Rhythm::new(settings.interval_s),
+            timer: EvaluationTimer::new(settings.interval_s),
             panic: None,
             delayed: SlidingMaximum::default(),
             last: None,
@@ -143,7 +143,7 @@ impl Policy for Knative {
     }
 
     fn decide(&mut self, seen: &Observation) -> Decision {
-        let due = self.rhythm.due(seen.t);
+        let due = self.timer.due(seen.t);
         if let Some(last) = self.last.filter(|_| !due) {
             let detail = format!("{last} wanted until the next evaluation");
             return decision("knative", &self.limits, seen, f64::from(last), last, ReasonCode::Utilisation, detail);

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     average::Average,
-    common::{Check, Rhythm, decision, whole},
+    common::{Check, EvaluationTimer, decision, whole},
 };
 use crate::{Decision, Error, Observation, Policy, PolicyLimits, ReasonCode};
 
@@ -69,7 +69,7 @@ pub struct RayServe {
     settings: RayServeSettings,
     limits: PolicyLimits,
     tasks: Average,
-    rhythm: Rhythm,
+    timer: EvaluationTimer,
     current: Option<u32>,
     /// The wanted direction, and the evaluations in a row that wanted it.
     streak: (bool, u32),
@@ -87,7 +87,7 @@ impl RayServe {
             limits,
             // Samples at both ends of the period count.
             tasks: Average::new(settings.look_back_period_s + settings.interval_s),
-            rhythm: Rhythm::new(settings.interval_s),
+            timer: EvaluationTimer::new(settings.interval_s),
             current: None,
             streak: (true, 0),
         })
@@ -122,7 +122,7 @@ impl Policy for RayServe {
 
     fn decide(&mut self, seen: &Observation) -> Decision {
         let current = self.current.unwrap_or_else(|| seen.size());
-        if !self.rhythm.due(seen.t) {
+        if !self.timer.due(seen.t) {
             let detail = format!("{current} wanted until the next evaluation");
             let cause = ReasonCode::Utilisation;
             return decision("ray-serve", &self.limits, seen, f64::from(current), current, cause, detail);

@@ -42,7 +42,7 @@ const COUNTS: [f64; UNKNOWN as usize] = {
 
 /// A ring of counts. What nobody observed is unknown, not zero.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(try_from = "Saved", into = "Saved")]
+#[serde(try_from = "SavedMinutes", into = "SavedMinutes")]
 pub(super) struct Minutes {
     /// Codes of the minutes that are over, the newest last.
     codes: VecDeque<u8>,
@@ -154,24 +154,24 @@ fn code_of(count: f64) -> u8 {
 
 /// How minutes are written down.
 #[derive(Serialize, Deserialize)]
-struct Saved {
+struct SavedMinutes {
     current: u64,
     count: f64,
     observed_s: f64,
     codes: String,
 }
 
-impl From<Minutes> for Saved {
+impl From<Minutes> for SavedMinutes {
     fn from(Minutes { codes, current, count, observed_s }: Minutes) -> Self {
         Self { current, count, observed_s, codes: encoded(codes) }
     }
 }
 
-impl TryFrom<Saved> for Minutes {
+impl TryFrom<SavedMinutes> for Minutes {
     type Error = String;
 
-    fn try_from(saved: Saved) -> Result<Self, String> {
-        let Saved { current, count, observed_s, codes } = saved;
+    fn try_from(saved: SavedMinutes) -> Result<Self, String> {
+        let SavedMinutes { current, count, observed_s, codes } = saved;
         let codes =
             decoded(&codes, KEPT).ok_or_else(|| format!("`codes` is not text of at most {KEPT} bytes in base64"))?;
         let minutes = Self { codes, current, count, observed_s };

@@ -30,7 +30,7 @@ const MOST_S: f64 = 1e13;
 
 /// What is recalled at the horizon.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Recalled {
+pub(crate) struct CalendarRate {
     /// Tasks per second.
     pub rate: f64,
     pub habit: Habit,
@@ -43,13 +43,13 @@ pub(crate) struct Recalled {
 pub(crate) struct Calendar {
     now: f64,
     minutes: Minutes,
-    day: Skill,
-    week: Skill,
+    day: HitRate,
+    week: HitRate,
     /// The minutes between which was last looked for a rise, and what was found.
     #[serde(skip)]
-    looked: Option<(u64, u64)>,
+    searched: Option<(u64, u64)>,
     #[serde(skip)]
-    found: Option<Recalled>,
+    found: Option<CalendarRate>,
 }
 
 impl Calendar {
@@ -75,23 +75,23 @@ impl Calendar {
             self.judge();
         }
         let until = minute_of(now + horizon_s.max(0.0)).min(minute + FARTHEST);
-        if self.looked != Some((minute, until)) {
-            self.looked = Some((minute, until));
+        if self.searched != Some((minute, until)) {
+            self.searched = Some((minute, until));
             self.found = self.recall(until);
         }
     }
 
     /// What to expect at the horizon because it came before; `None` where nothing rises, or what rose before cannot be
     /// trusted to come again.
-    pub fn recalled(&self) -> Option<Recalled> {
+    pub fn recalled(&self) -> Option<CalendarRate> {
         self.found
     }
 
-    fn recall(&self, until: u64) -> Option<Recalled> {
-        let trusted = |habit: Habit| self.skill(habit).is_trusted();
+    fn recall(&self, until: u64) -> Option<CalendarRate> {
+        let trusted = |habit: Habit| self.hit_rate(habit).is_trusted();
         let rates = Habit::ALL.into_iter().filter(|habit| trusted(*habit)).filter_map(|habit| {
             let rise = self.expected(habit, until)?;
-            Some(Recalled { rate: rise.peak / MINUTE_S, habit })
+            Some(CalendarRate { rate: rise.peak / MINUTE_S, habit })
         });
         rates.max_by(|one, other| one.rate.total_cmp(&other.rate))
     }
@@ -108,18 +108,18 @@ impl Calendar {
         for habit in Habit::ALL {
             let expected = self.expected(habit, current + 1);
             let came = current.checked_sub(1).and_then(|minute| self.minutes.count(minute));
-            self.skill_mut(habit).judge(current, expected, came);
+            self.hit_rate_mut(habit).judge(current, expected, came);
         }
     }
 
-    fn skill(&self, habit: Habit) -> &Skill {
+    fn hit_rate(&self, habit: Habit) -> &HitRate {
         match habit {
             Habit::Day => &self.day,
             Habit::Week => &self.week,
         }
     }
 
-    fn skill_mut(&mut self, habit: Habit) -> &mut Skill {
+    fn hit_rate_mut(&mut self, habit: Habit) -> &mut HitRate {
         match habit {
             Habit::Day => &mut self.day,
             Habit::Week => &mut self.week,
@@ -138,17 +138,17 @@ impl Calendar {
 
 /// How often rises that were expected came.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
-struct Skill {
+struct HitRate {
     came: f64,
     stayed_away: f64,
     /// Whether a rise was expected a minute ago.
     expecting: bool,
-    awaited: Option<Awaited>,
+    awaited: Option<ExpectedRise>,
 }
 
 /// A rise that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-struct Awaited {
+struct ExpectedRise {
     /// The minute in which it is given up.
     until: u64,
     /// Tasks a minute that are taken for it: half-way up.
@@ -158,7 +158,7 @@ struct Awaited {
     seen: u64,
 }
 
-impl Skill {
+impl HitRate {
     /// Judges by the minute that is over, of which `count` tasks are known, and takes in what is `expected` now.
     fn judge(&mut self, current: u64, expected: Option<Rise>, count: Option<f64>) {
         if let (Some(awaited), Some(count)) = (&mut self.awaited, count) {
@@ -176,7 +176,7 @@ impl Skill {
         let expecting = expected.is_some();
         if let Some(rise) = expected.filter(|_| !self.expecting && self.awaited.is_none()) {
             let until = current + RECALLED_FOR + 2;
-            self.awaited = Some(Awaited { until, least: rise.half_way(), came: false, seen: 0 });
+            self.awaited = Some(ExpectedRise { until, least: rise.half_way(), came: false, seen: 0 });
         }
         self.expecting = expecting;
     }

@@ -1,6 +1,8 @@
 //! What a change of durations does to what is known about them.
 
-use super::{FEW, ServiceModel, Shift, current::Current, life_table::Shape, pace::Pace};
+use super::{
+    FEW, ServiceModel, Shift, life_table::Shape, running_evidence::RunningEvidence, slowdown_filter::SlowdownFilter,
+};
 use crate::rate::sane;
 
 /// Tasks that the durations known before a change count as after it.
@@ -21,7 +23,7 @@ impl ServiceModel {
     pub(super) fn known(&self) -> Option<(Shape, f64)> {
         if self.recent.len() >= FEW {
             let mean_s = self.recent_mean_s().max(1e-6);
-            return Some((self.current.lives.shape(mean_s), mean_s));
+            return Some((self.evidence.lives.shape(mean_s), mean_s));
         }
         // Where only means over several tasks are known, their scatter tells that of durations.
         let is_told_means = self.completed >= FEW as f64;
@@ -33,15 +35,15 @@ impl ServiceModel {
 
     /// Gives up the durations known for ones so many steps slower. Those of the new pace stay as they are.
     pub(super) fn settle(&mut self, steps: i32) -> Option<Shift> {
-        let before_s = self.current.known.as_ref()?.1;
-        let factor = Pace::factor(steps);
+        let before_s = self.evidence.known.as_ref()?.1;
+        let factor = SlowdownFilter::factor(steps);
         let after_s = before_s * factor;
         self.recent.iter_mut().for_each(|service_s| *service_s = sane(*service_s * factor));
         self.sums.restart(after_s, factor, SETTLED_WEIGHT);
         self.slow = (SETTLED_WEIGHT, SETTLED_WEIGHT * after_s);
         let shift = Shift { before_s, after_s };
-        self.current.settle(steps, shift);
-        for seen in std::mem::take(&mut self.current.pending) {
+        self.evidence.settle(steps, shift);
+        for seen in std::mem::take(&mut self.evidence.pending) {
             self.learn(&seen);
         }
         Some(shift)
@@ -49,11 +51,11 @@ impl ServiceModel {
 
     /// Learns from what was pending after all, where the change has passed. Unusually long durations are those of a stall.
     pub(super) fn dismiss(&mut self) {
-        if self.current.pending.is_empty() {
+        if self.evidence.pending.is_empty() {
             return;
         }
         let longest_s = self.usual_s();
-        for mut seen in std::mem::take(&mut self.current.pending) {
+        for mut seen in std::mem::take(&mut self.evidence.pending) {
             if seen.completed.is_empty() {
                 continue;
             }
@@ -79,7 +81,7 @@ impl ServiceModel {
 
     /// A change of the mean duration that the tasks on agents show, or one that was settled in the last minute.
     pub fn shift(&self) -> Option<Shift> {
-        let Current { change, known, settled, .. } = &self.current;
+        let RunningEvidence { change, known, settled, .. } = &self.evidence;
         match (change, known) {
             (Some(change), Some((_, mean_s))) if change.factor != 1.0 => {
                 Some(Shift { before_s: *mean_s, after_s: mean_s * change.factor })
@@ -90,30 +92,30 @@ impl ServiceModel {
 
     /// Whether tasks on agents show a change of the mean duration.
     pub fn is_changing(&self) -> bool {
-        self.current.change.is_some()
+        self.evidence.change.is_some()
     }
 
     /// The same, or one was settled so lately that tasks from before it are still there.
     pub fn is_unsettled(&self) -> bool {
         let is_recent = |(shift, ago_s): (Shift, f64)| ago_s < SETTLED_MEANS * shift.after_s.max(shift.before_s);
-        self.is_changing() || self.current.settled.is_some_and(is_recent)
+        self.is_changing() || self.evidence.settled.is_some_and(is_recent)
     }
 
     /// Whether tasks on agents show one that no completion has shown yet.
     pub fn is_guessed(&self) -> bool {
-        self.current.change.is_some_and(|change| change.factor > 1.0 && !change.is_shown)
+        self.evidence.change.is_some_and(|change| change.factor > 1.0 && !change.is_shown)
     }
 
     /// By what factor tasks are taken to be slower than the durations known; 1 where they are not.
     pub fn factor(&self) -> f64 {
-        self.current.change.map_or(1.0, |change| change.factor)
+        self.evidence.change.map_or(1.0, |change| change.factor)
     }
 
     /// Tasks on agents for longer than any duration known: they will stay, as far as anybody knows.
     pub fn stuck(&self) -> f64 {
-        if self.recent.len() < FEW || self.current.change.is_some() {
+        if self.recent.len() < FEW || self.evidence.change.is_some() {
             return 0.0;
         }
-        self.current.running.older_than(STUCK * self.longest_s()) as f64
+        self.evidence.running.older_than(STUCK * self.longest_s()) as f64
     }
 }

@@ -45,9 +45,9 @@ impl LifeTable {
         }
         // Where tasks begin and stop to be seen; summed up afterwards.
         let mut change = [0.0; BINS + 1];
-        for lasted in running.lasted() {
-            change[index(bin(lasted.from_s))] += lasted.tasks as f64;
-            change[index(bin(lasted.to_s))] -= lasted.tasks as f64;
+        for span in running.age_spans() {
+            change[index(bin(span.from_s))] += span.tasks as f64;
+            change[index(bin(span.to_s))] -= span.tasks as f64;
         }
         for ended in running.ended() {
             let end = index(bin(ended.service_s));

@@ -27,7 +27,7 @@ struct Group {
 
 /// So many tasks that were on agents from one age to another, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Lasted {
+pub(super) struct AgeSpan {
     pub from_s: f64,
     pub to_s: f64,
     pub tasks: u64,
@@ -37,7 +37,7 @@ pub(super) struct Lasted {
 
 /// A task that left its agent: the age that it was known to have before, and its duration, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Ended {
+pub(super) struct EndedTask {
     pub from_s: f64,
     pub service_s: f64,
     /// How much it proves.
@@ -55,8 +55,8 @@ pub(super) struct Running {
     groups: VecDeque<Group>,
     now: f64,
     /// What the last observation brought; the buffers are reused.
-    ended: Vec<Ended>,
-    lasted: Vec<Lasted>,
+    ended: Vec<EndedTask>,
+    age_spans: Vec<AgeSpan>,
 }
 
 impl Running {
@@ -70,24 +70,24 @@ impl Running {
         self.begin(seen.started.max(missing).min(MOST_STARTED));
         self.end(before, 0.5 * dt, seen);
         self.agree_with(in_flight);
-        self.lasted.clear();
-        let lasted = self.groups.iter().map(|group| Lasted {
+        self.age_spans.clear();
+        let age_spans = self.groups.iter().map(|group| AgeSpan {
             from_s: (before - group.begun).max(0.0),
             to_s: self.now - group.begun,
             tasks: group.tasks,
             weight: group.weight,
         });
-        self.lasted.extend(lasted);
+        self.age_spans.extend(age_spans);
     }
 
     /// Tasks that left an agent in the last observation.
-    pub fn ended(&self) -> &[Ended] {
+    pub fn ended(&self) -> &[EndedTask] {
         &self.ended
     }
 
     /// Tasks that are on agents still, and how they aged since the observation before.
-    pub fn lasted(&self) -> &[Lasted] {
-        &self.lasted
+    pub fn age_spans(&self) -> &[AgeSpan] {
+        &self.age_spans
     }
 
     /// Tasks that are older than so many seconds.
@@ -147,7 +147,7 @@ impl Running {
         let unnamed = seen.mean_service_s.into_iter().flat_map(|mean_s| std::iter::repeat_n(mean_s, unnamed));
         for service_s in named.chain(unnamed).take(MOST_MATCHED) {
             let (begun, weight) = self.take(self.now - ago_s - service_s).unwrap_or((self.now, 1.0));
-            self.ended.push(Ended { from_s: (before - begun).max(0.0).min(service_s), service_s, weight });
+            self.ended.push(EndedTask { from_s: (before - begun).max(0.0).min(service_s), service_s, weight });
         }
     }
 
@@ -203,11 +203,11 @@ mod tests {
         let mut running = Running::default();
         running.observe(1.0, &seen(2, 2, &[]));
         running.observe(1.0, &seen(1, 3, &[]));
-        assert_eq!(running.lasted()[0], Lasted { from_s: 0.0, to_s: 1.0, tasks: 2, weight: 1.0 });
+        assert_eq!(running.age_spans()[0], AgeSpan { from_s: 0.0, to_s: 1.0, tasks: 2, weight: 1.0 });
         // One of the first two: it began 1.4 s before the middle of this second.
         running.observe(1.0, &seen(0, 2, &[1.9]));
-        assert_eq!(running.ended(), [Ended { from_s: 1.0, service_s: 1.9, weight: 1.0 }]);
-        let ages: Vec<_> = running.lasted().iter().map(|lasted| (lasted.to_s, lasted.tasks)).collect();
+        assert_eq!(running.ended(), [EndedTask { from_s: 1.0, service_s: 1.9, weight: 1.0 }]);
+        let ages: Vec<_> = running.age_spans().iter().map(|span| (span.to_s, span.tasks)).collect();
         assert_eq!(ages, [(2.0, 1), (1.0, 1)]);
         assert_eq!((running.older_than(1.5), running.older_than(0.5), running.older_than(2.0)), (1, 2, 0));
     }
@@ -228,9 +228,9 @@ mod tests {
         running.observe(1.0, &seen(2, 2, &[]));
         running.observe(1.0, &seen(3, 5, &[]));
         running.observe(1.0, &seen(0, 2, &[]));
-        assert_eq!(running.lasted(), [Lasted { from_s: 0.0, to_s: 1.0, tasks: 2, weight: 1.0 }]);
+        assert_eq!(running.age_spans(), [AgeSpan { from_s: 0.0, to_s: 1.0, tasks: 2, weight: 1.0 }]);
         running.observe(1.0, &seen(0, 7, &[]));
-        assert_eq!(running.lasted().last(), Some(&Lasted { from_s: 0.0, to_s: 0.0, tasks: 5, weight: 1.0 }));
+        assert_eq!(running.age_spans().last(), Some(&AgeSpan { from_s: 0.0, to_s: 0.0, tasks: 5, weight: 1.0 }));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::trace::TraceTask;
 const MOST: usize = 4_096;
 
 /// The announced tasks of a trace, as time passes.
-pub(crate) struct Announcing {
+pub(crate) struct AnnouncementFeed {
     /// Future announcements, the next one last: time of the announcement, and arrival of the task.
     to_come: Vec<(f64, f64)>,
     /// Announced tasks that have not arrived, by the bits of their arrival, which sort like times of at least 0.
@@ -17,7 +17,7 @@ pub(crate) struct Announcing {
     ahead_s: f64,
 }
 
-impl Announcing {
+impl AnnouncementFeed {
     /// Observations list tasks that arrive within `ahead_s` seconds.
     pub fn new(tasks: &[TraceTask], ahead_s: f64) -> Self {
         let early =
@@ -48,10 +48,10 @@ mod tests {
     fn a_task_is_listed_from_its_announcement_to_its_arrival() {
         let task = |arrival_s, announced_s| TraceTask { arrival_s, announced_s, ..TraceTask::default() };
         let tasks = [task(5.0, None), task(30.0, Some(-4.0)), task(40.0, Some(10.0)), task(40.0, Some(12.0))];
-        let mut announcing = Announcing::new(&tasks, 60.0);
+        let mut announcements = AnnouncementFeed::new(&tasks, 60.0);
         let mut at = |now| {
             let mut out = Vec::new();
-            announcing.list(now, &mut out);
+            announcements.list(now, &mut out);
             out
         };
         assert_eq!(at(0.0), [(30.0, 1)]);

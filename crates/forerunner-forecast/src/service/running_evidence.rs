@@ -5,8 +5,8 @@ use std::collections::VecDeque;
 use super::{
     Shift,
     life_table::{LifeTable, Shape},
-    pace::{Change, Pace},
     running::Running,
+    slowdown_filter::{Change, SlowdownFilter},
 };
 use crate::Observation;
 
@@ -15,9 +15,9 @@ const MOST_PENDING: usize = 512;
 
 /// What the tasks on agents say, and about what.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(super) struct Current {
+pub(super) struct RunningEvidence {
     pub running: Running,
-    pub pace: Pace,
+    pub slowdown: SlowdownFilter,
     /// Of all tasks while no change shows.
     pub lives: LifeTable,
     /// What running tasks are compared with, and the mean of it; `None` while too few durations are known.
@@ -31,7 +31,7 @@ pub(super) struct Current {
     pub calm_s: Option<f64>,
 }
 
-impl Current {
+impl RunningEvidence {
     pub fn observe(&mut self, dt: f64, seen: &Observation) {
         self.running.observe(dt, seen);
         if let Some((_, ago_s)) = &mut self.settled {
@@ -41,8 +41,8 @@ impl Current {
             self.lives.observe(&self.running);
         }
         let Some((shape, mean_s)) = &self.known else { return };
-        self.pace.observe(dt, shape, *mean_s, &self.running, seen.started);
-        self.change = self.pace.change();
+        self.slowdown.observe(dt, shape, *mean_s, &self.running, seen.started);
+        self.change = self.slowdown.change();
         self.calm_s = if self.change.is_some() { Some(0.0) } else { self.calm_s.map(|calm_s| calm_s + dt.max(0.0)) };
     }
 
@@ -64,8 +64,8 @@ impl Current {
     }
 
     pub fn settle(&mut self, steps: i32, shift: Shift) {
-        self.pace.settle(steps);
-        self.lives.shift(Pace::bins(steps));
+        self.slowdown.settle(steps);
+        self.lives.shift(SlowdownFilter::bins(steps));
         self.change = None;
         self.settled = Some((shift, 0.0));
     }

@@ -15,7 +15,7 @@ const CLEAR: f32 = 0.35;
 
 /// Remembers counts and looks for a period in them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct Recall {
+pub struct PeriodDetector {
     /// Rates, the newest last; the newest belongs to `newest`.
     rates: VecDeque<f32>,
     newest: u64,
@@ -23,7 +23,7 @@ pub struct Recall {
     searched: u64,
 }
 
-impl Recall {
+impl PeriodDetector {
     /// A memory of nothing.
     pub fn new() -> Self {
         Self { rates: VecDeque::new(), newest: 0, period: None, searched: 0 }
@@ -114,8 +114,8 @@ impl Recall {
 mod tests {
     use super::*;
 
-    fn fed(steps: u64, rate: impl Fn(u64) -> f64) -> Recall {
-        let mut recall = Recall::new();
+    fn fed(steps: u64, rate: impl Fn(u64) -> f64) -> PeriodDetector {
+        let mut recall = PeriodDetector::new();
         (0..steps).for_each(|step| recall.observe(step, rate(step)));
         recall
     }

@@ -14,13 +14,13 @@ const MOST_TASKS: usize = 16_384;
 
 /// Counts, for each task, the failures that were excused and might be the task's own fault.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Excuses {
+pub(super) struct ExcusedFailures {
     charged: HashMap<TaskId, u8>,
     /// Tasks that failed since one last succeeded, up to [`STREAK`].
     streak: Vec<TaskId>,
 }
 
-impl Excuses {
+impl ExcusedFailures {
     /// Notes that an attempt succeeded.
     pub(super) fn succeeded(&mut self, task: TaskId) {
         self.streak.clear();

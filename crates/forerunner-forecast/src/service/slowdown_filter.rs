@@ -34,7 +34,7 @@ const UNSHOWN_MOST: f64 = 5.0;
 /// task stays on its agent, and each end of one, is evidence: running tasks are censored durations, as in the product-limit
 /// estimate (Kaplan and Meier 1958). So the belief follows a shift within a few tasks, and before the first slow one ends.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Pace {
+pub(super) struct SlowdownFilter {
     belief: [f64; FACTORS],
     /// Completions since the change was first believed that took about as long as it says.
     shown: f64,
@@ -55,7 +55,7 @@ pub(super) struct Change {
     pub certain: Option<i32>,
 }
 
-impl Pace {
+impl SlowdownFilter {
     pub fn new() -> Self {
         Self { belief: std::array::from_fn(prior), shown: 0.0, shown_s: 0.0 }
     }
@@ -84,9 +84,9 @@ impl Pace {
                 *sum += tasks * (after(slower) - shape.lasts(from - slower));
             }
         };
-        for lasted in running.lasted().iter().filter(|lasted| lasted.to_s > lasted.from_s) {
-            let to = bin(lasted.to_s);
-            add(lasted.from_s, lasted.weight * lasted.tasks as f64, &|slower| shape.lasts(to - slower));
+        for span in running.age_spans().iter().filter(|span| span.to_s > span.from_s) {
+            let to = bin(span.to_s);
+            add(span.from_s, span.weight * span.tasks as f64, &|slower| shape.lasts(to - slower));
         }
         for ended in running.ended() {
             let end = bin(ended.service_s);
@@ -171,7 +171,7 @@ impl Pace {
     }
 }
 
-impl Default for Pace {
+impl Default for SlowdownFilter {
     fn default() -> Self {
         Self::new()
     }
@@ -198,7 +198,7 @@ mod tests {
 
     /// Feeds one observation a second: tasks that began at whole seconds, `per_s` each, and lasted `service(begin)`.
     fn played(mean_s: f64, per_s: u64, until: u32, service: impl Fn(u32) -> f64) -> Vec<Option<f64>> {
-        let (mut pace, mut running, mut on_agents) = (Pace::new(), Running::default(), Vec::new());
+        let (mut slowdown, mut running, mut on_agents) = (SlowdownFilter::new(), Running::default(), Vec::new());
         let mut table = LifeTable::new();
         let step = |t: u32| {
             on_agents.extend((0..per_s).map(|_| (f64::from(t), service(t))));
@@ -216,9 +216,9 @@ mod tests {
             if t < 60 {
                 table.observe(&running);
             } else {
-                pace.observe(1.0, &table.shape(mean_s), mean_s, &running, per_s);
+                slowdown.observe(1.0, &table.shape(mean_s), mean_s, &running, per_s);
             }
-            pace.change().map(|change| change.factor)
+            slowdown.change().map(|change| change.factor)
         };
         (0..until).map(step).collect()
     }

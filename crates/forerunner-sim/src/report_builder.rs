@@ -5,9 +5,9 @@ use crate::{
     report::{Report, WaitSummary},
 };
 
-/// Figures as they add up.
+/// Adds up the figures of a replay.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct ReportBuilder {
     waits: Vec<f64>,
     late: u64,
     instance_s: f64,
@@ -21,13 +21,13 @@ pub(crate) struct Tally {
     first_queued_s: Option<f64>,
 }
 
-impl Tally {
+impl ReportBuilder {
     pub fn new(tasks: usize, pool: u32) -> Self {
         Self { waits: Vec::with_capacity(tasks), peak_pool: pool, ..Self::default() }
     }
 
     /// A task that arrived at `arrival_s` starts at `now`; returns whether that is late.
-    pub fn waited(&mut self, arrival_s: f64, now: f64, settings: &Replay) -> bool {
+    pub fn record_start(&mut self, arrival_s: f64, now: f64, settings: &Replay) -> bool {
         let wait_s = now - arrival_s;
         let late = wait_s > settings.limits.objective.within_s;
         if wait_s > 0.0 {
@@ -47,12 +47,12 @@ impl Tally {
     }
 
     /// The pool has `agents` now.
-    pub fn holds(&mut self, agents: u32) {
+    pub fn record_size(&mut self, agents: u32) {
         self.peak_pool = self.peak_pool.max(agents);
     }
 
     /// The policy changed its mind about the size.
-    pub fn changed(&mut self, t: f64, before: u32, after: u32) {
+    pub fn record_change(&mut self, t: f64, before: u32, after: u32) {
         let up = after > before;
         self.ups += u64::from(up);
         self.downs += u64::from(!up);
