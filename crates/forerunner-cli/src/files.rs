@@ -40,7 +40,7 @@ struct Agents {
     "the limit of open files is {limit}, and the node needs {needed}: {node} for itself, {of_agents} for {agents} agents \
      (pools.*.min), {connections} for clients; raise it (ulimit -n, LimitNOFILE= of systemd)"
 )]
-pub struct TooFew {
+pub struct FileLimitError {
     limit: u64,
     needed: u64,
     node: u64,
@@ -53,8 +53,8 @@ pub struct TooFew {
 /// over.
 ///
 /// # Errors
-/// [`TooFew`].
-pub fn share_out(config: &mut Config) -> Result<(), TooFew> {
+/// [`FileLimitError`].
+pub fn share_out(config: &mut Config) -> Result<(), FileLimitError> {
     let (limit, needs) = (raise(), Requirements::of(config));
     let connections = needs.connections_within(limit)?;
     if connections < needs.connections {
@@ -106,12 +106,12 @@ impl Requirements {
     }
 
     /// Returns how many connections there may be.
-    fn connections_within(self, limit: u64) -> Result<u64, TooFew> {
+    fn connections_within(self, limit: u64) -> Result<u64, FileLimitError> {
         let least = self.connections.min(LEAST_CONNECTIONS);
         let Agents { count: agents, files: of_agents } = self.fewest_agents;
         let needed = self.node.saturating_add(of_agents).saturating_add(least);
         if needed > limit {
-            return Err(TooFew { limit, needed, node: self.node, agents, of_agents, connections: least });
+            return Err(FileLimitError { limit, needed, node: self.node, agents, of_agents, connections: least });
         }
         let reserved = self.node.saturating_add(self.most_agents.files);
         Ok(limit.saturating_sub(reserved).clamp(least, self.connections))

@@ -7,7 +7,7 @@ use forerunner_console::Usage;
 use forerunner_core::{Clock, PoolName};
 use forerunner_lab::{
     import::{self, ImportArgs},
-    seed::{Learned, teach},
+    seed::{LearnedState, train},
 };
 use forerunner_runtime::SystemClock;
 use forerunner_store::Store;
@@ -35,7 +35,7 @@ pub async fn from_files(store: &dyn Store, config: &Config, files: &[String]) ->
         let file = path.to_owned();
         let learned = tokio::task::spawn_blocking(move || {
             let trace = import::read(Path::new(&file), &ImportArgs::default())?.trace;
-            let taught = teach(settings.policy, settings.limits(), &trace, trace.span_s())?;
+            let taught = train(settings.policy, settings.limits(), &trace, trace.span_s())?;
             Ok::<_, anyhow::Error>((trace.tasks().len(), taught.learned()))
         });
         let (tasks, learned) = learned.await?.with_context(|| format!("--seed-history {text}"))?;
@@ -64,8 +64,8 @@ fn named<'a>(config: &Config, text: &'a str) -> anyhow::Result<(PoolName, &'a st
 ///
 /// # Errors
 /// When the store cannot be written.
-pub async fn remember(store: &dyn Store, pool: &PoolName, learned: &Learned) -> anyhow::Result<()> {
-    let Learned { policy, text, desired } = learned;
+pub async fn remember(store: &dyn Store, pool: &PoolName, learned: &LearnedState) -> anyhow::Result<()> {
+    let LearnedState { policy, text, desired } = learned;
     let note = json!({
         "at": SystemClock.now(),
         "policy": policy,

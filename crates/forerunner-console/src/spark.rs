@@ -25,14 +25,14 @@ fn stretches<T>(values: &[T], width: usize) -> impl Iterator<Item = &[T]> {
 
 /// A moment of a chart: what was, and the band in which it was expected.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Moment {
+pub struct ChartPoint {
     /// The value; `None` draws nothing.
     pub value: Option<f64>,
     /// Lower and upper edge.
     pub band: Option<(f64, f64)>,
 }
 
-impl Moment {
+impl ChartPoint {
     /// A moment without a band.
     pub const fn of(value: Option<f64>) -> Self {
         Self { value, band: None }
@@ -51,8 +51,8 @@ impl Moment {
 
 /// Draws moments as bars from 0 to `most` in `rows` rows, the top one first; the newest moment is at the right. The band is
 /// shaded where no bar hides it.
-pub fn bars(moments: &[Moment], most: f64, width: usize, rows: usize) -> Vec<String> {
-    let columns: Vec<Moment> = stretches(moments, width).map(Moment::over).collect();
+pub fn bars(moments: &[ChartPoint], most: f64, width: usize, rows: usize) -> Vec<String> {
+    let columns: Vec<ChartPoint> = stretches(moments, width).map(ChartPoint::over).collect();
     let left = " ".repeat(width - columns.len());
     let row = |row: usize| {
         let below = (rows - 1 - row) as f64;
@@ -63,7 +63,7 @@ pub fn bars(moments: &[Moment], most: f64, width: usize, rows: usize) -> Vec<Str
 }
 
 /// The cell that has `below` others below it, where a row is worth `1 / per_row`.
-fn cell(moment: Moment, below: f64, per_row: f64) -> char {
+fn cell(moment: ChartPoint, below: f64, per_row: f64) -> char {
     let filled = moment.value.map(|value| (value * per_row - below).clamp(0.0, 1.0));
     let eighths = filled.map_or(0, |filled| (filled * 8.0).round() as usize);
     // A value above 0 is visible, however small.
@@ -94,10 +94,10 @@ mod tests {
 
     #[test]
     fn bars_stand_before_their_band_with_the_newest_at_the_right() {
-        let moment = |value: f64, low: f64, high: f64| Moment { value: Some(value), band: Some((low, high)) };
+        let moment = |value: f64, low: f64, high: f64| ChartPoint { value: Some(value), band: Some((low, high)) };
         let moments = [moment(0.0, 3.0, 7.0), moment(1.0, 3.0, 7.0), moment(4.0, 3.0, 7.0), moment(8.0, 6.0, 8.0)];
         assert_eq!(bars(&moments, 8.0, 6, 4), ["  ░░░█", "  ░░░█", "  ░░██", "  ▁▄██"]);
-        assert_eq!(bars(&[Moment::of(None), Moment::of(Some(1e-9))], 8.0, 2, 1), [" ▁"]);
+        assert_eq!(bars(&[ChartPoint::of(None), ChartPoint::of(Some(1e-9))], 8.0, 2, 1), [" ▁"]);
         assert_eq!(bars(&moments, 8.0, 2, 1), ["▁█"]);
         assert_eq!(bars(&[], 0.0, 3, 1), ["   "]);
     }

@@ -8,7 +8,7 @@ const COOLDOWN_S: f64 = 5.0;
 
 /// What a policy knows after a recording, and the size that it wanted at the end.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Learned {
+pub struct LearnedState {
     /// The name of the policy.
     pub policy: &'static str,
     /// What it has learned, as it saves it; `None` for a policy that saves nothing.
@@ -18,17 +18,17 @@ pub struct Learned {
 }
 
 /// A policy that has seen a recording, and the size that it wanted last.
-pub struct Taught {
+pub struct TrainedPolicy {
     /// The policy.
     pub policy: Box<dyn Policy>,
     /// The wanted size.
     pub desired: u32,
 }
 
-impl Taught {
+impl TrainedPolicy {
     /// Returns what it knows.
-    pub fn learned(&self) -> Learned {
-        Learned { policy: self.policy.name(), text: self.policy.save(), desired: self.desired }
+    pub fn learned(&self) -> LearnedState {
+        LearnedState { policy: self.policy.name(), text: self.policy.save(), desired: self.desired }
     }
 }
 
@@ -36,22 +36,22 @@ impl Taught {
 ///
 /// # Errors
 /// When the policy rejects its settings or the limits.
-pub fn teach(
+pub fn train(
     kind: PolicyKind,
     limits: PolicyLimits,
     trace: &Trace,
     until_s: f64,
-) -> Result<Taught, forerunner_forecast::Error> {
+) -> Result<TrainedPolicy, forerunner_forecast::Error> {
     let settings = Replay {
         initial: offered_load(trace, until_s),
         warm_up_s: 0.0,
         as_live: Some(AsLive { cooldown_s: COOLDOWN_S }),
         ..Replay::new(limits)
     };
-    let mut pupil = Pupil { policy: build(kind, limits)?, until_s, last: None };
-    replay(trace, &mut pupil, &settings);
-    let desired = pupil.last.map_or(limits.min, |decision| decision.desired);
-    Ok(Taught { policy: pupil.policy, desired: limits.clamp(desired) })
+    let mut training = TrainingPolicy { policy: build(kind, limits)?, until_s, last: None };
+    replay(trace, &mut training, &settings);
+    let desired = training.last.map_or(limits.min, |decision| decision.desired);
+    Ok(TrainedPolicy { policy: training.policy, desired: limits.clamp(desired) })
 }
 
 /// Agents that the recording loads on average: about what a pool would have had at its begin, so that the policy does
@@ -62,13 +62,13 @@ pub fn offered_load(trace: &Trace, until_s: f64) -> u32 {
 }
 
 /// A policy that is asked until a given time. What comes later it does not see.
-struct Pupil {
+struct TrainingPolicy {
     policy: Box<dyn Policy>,
     until_s: f64,
     last: Option<Decision>,
 }
 
-impl Policy for Pupil {
+impl Policy for TrainingPolicy {
     fn name(&self) -> &'static str {
         self.policy.name()
     }
@@ -86,19 +86,19 @@ impl Policy for Pupil {
 }
 
 /// A policy that goes on where a recording ended: its clock is that of the recording.
-pub struct Continued {
+pub struct OffsetPolicy {
     policy: Box<dyn Policy>,
     since_s: f64,
 }
 
-impl Continued {
+impl OffsetPolicy {
     /// Continues from `since_s` seconds of the recording.
     pub const fn new(policy: Box<dyn Policy>, since_s: f64) -> Self {
         Self { policy, since_s }
     }
 }
 
-impl Policy for Continued {
+impl Policy for OffsetPolicy {
     fn name(&self) -> &'static str {
         self.policy.name()
     }
@@ -136,7 +136,7 @@ mod tests {
         };
         let trace = Trace::new("t", (0..1_200).map(task).collect()).expect("tasks");
         let limits = PolicyLimits { min: 1, max: 90, cold_start_s: 2.0, tick_s: 1.0, objective: Objective::default() };
-        let desired = |until_s| teach(PolicyKind::default(), limits, &trace, until_s).expect("valid").learned();
+        let desired = |until_s| train(PolicyKind::default(), limits, &trace, until_s).expect("valid").learned();
         let (before, after) = (desired(599.0), desired(650.0));
         assert!((5..=12).contains(&before.desired), "{}", before.desired);
         assert!(after.desired > 30, "{}", after.desired);

@@ -10,7 +10,7 @@ use forerunner_console::{
     progress,
 };
 use forerunner_core::{Clock, Timestamp, parse_duration};
-use forerunner_lab::history::{self, Finished, FinishedTasks};
+use forerunner_lab::history::{self, FinishedTask, FinishedTasks};
 use forerunner_runtime::SystemClock;
 use serde::Serialize;
 
@@ -33,7 +33,7 @@ const AFTER_HELP: &str = "\
 One line for each task that an agent worked on and that has ended:
   arrival_s       when it was due, in seconds since the first one
   service_s       from the start to the end of its last attempt
-  context_tokens  empty: the size of a context at the time of a task is not kept
+  context_tokens  empty: the size of a context at the time of a task is not finished
   output_tokens   empty: what an answer is made of is not known
   session         which tasks share a context: contexts are numbered, since their ids may tell something about people;
                   --keep-context-ids writes the ids
@@ -92,9 +92,9 @@ struct Summary {
 pub async fn run(command: HistoryCommand, out: &Output) -> anyhow::Result<()> {
     let HistoryCommand::Export(args) = command;
     let client = Client::new(&args.server.server)?;
-    let kept = fetch(&client, &args).await?;
-    let trace = history::write(&kept.tasks, args.keep_context_ids);
-    let summary = summary(&args, &kept, &trace);
+    let finished = fetch(&client, &args).await?;
+    let trace = history::write(&finished.tasks, args.keep_context_ids);
+    let summary = summary(&args, &finished, &trace);
     match args.path() {
         Some(path) => {
             history::save(path, &trace.text).with_context(|| format!("cannot write `{}`", path.display()))?;
@@ -112,14 +112,14 @@ async fn fetch(client: &Client, args: &ExportArgs) -> anyhow::Result<FinishedTas
     let pool = client.get(format!("/v1/pools/{}", encode(&args.pool))).await?;
     let bar = progress::bar(fields::number(&pool, "finished").unwrap_or(0.0) as u64, "tasks");
     let first = format!("/v1/tasks?pool={}&limit={PAGE}", encode(&args.pool));
-    let mut kept = FinishedTasks::between(args.from, args.to);
+    let mut finished = FinishedTasks::between(args.from, args.to);
     let mut path = first.clone();
     loop {
         let page = client.get(path).await?;
         let tasks = fields::list(&page, "tasks");
         bar.inc(tasks.len() as u64);
         for task in tasks {
-            kept.take(Finished::read(task)?);
+            finished.add(FinishedTask::read(task)?);
         }
         match fields::at(&page, "next").and_then(serde_json::Value::as_str) {
             Some(next) => path = format!("{first}&cursor={}", encode(next)),
@@ -127,27 +127,27 @@ async fn fetch(client: &Client, args: &ExportArgs) -> anyhow::Result<FinishedTas
         }
     }
     bar.finish_and_clear();
-    kept.sort();
-    if kept.tasks.is_empty() {
+    finished.sort();
+    if finished.tasks.is_empty() {
         let text = format!(
             "pool `{}` has no finished tasks in that time; use a wider --from and --to, or export later",
             args.pool
         );
         anyhow::bail!(text);
     }
-    Ok(kept)
+    Ok(finished)
 }
 
-fn summary(args: &ExportArgs, kept: &FinishedTasks, trace: &history::Written) -> Summary {
-    let (first, last) = (kept.tasks.first(), kept.tasks.last());
+fn summary(args: &ExportArgs, finished: &FinishedTasks, trace: &history::TraceText) -> Summary {
+    let (first, last) = (finished.tasks.first(), finished.tasks.last());
     Summary {
         pool: args.pool.clone(),
-        tasks: kept.tasks.len(),
-        skipped: kept.skipped,
+        tasks: finished.tasks.len(),
+        skipped: finished.skipped,
         from: first.map(|task| task.due),
         to: last.map(|task| task.due),
         span_s: first.zip(last).map_or(0.0, |(first, last)| last.due.since(first.due).as_secs_f64()),
-        busy_s: kept.tasks.iter().map(|task| task.service_s).sum(),
+        busy_s: finished.tasks.iter().map(|task| task.service_s).sum(),
         contexts: trace.contexts,
         file: args.path().map(Path::to_path_buf),
     }

@@ -13,21 +13,21 @@ pub struct Label {
 
 /// A flag that is no label.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NoLabel(String);
+pub struct LabelError(String);
 
-impl fmt::Display for NoLabel {
+impl fmt::Display for LabelError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "`{}` is no label; write KEY=VALUE, such as team=search", self.0)
     }
 }
 
-impl std::error::Error for NoLabel {}
+impl std::error::Error for LabelError {}
 
 impl FromStr for Label {
-    type Err = NoLabel;
+    type Err = LabelError;
 
-    fn from_str(text: &str) -> Result<Self, NoLabel> {
-        let (key, value) = text.split_once('=').ok_or_else(|| NoLabel(text.to_owned()))?;
+    fn from_str(text: &str) -> Result<Self, LabelError> {
+        let (key, value) = text.split_once('=').ok_or_else(|| LabelError(text.to_owned()))?;
         Ok(Self { key: key.to_owned(), value: value.to_owned() })
     }
 }

@@ -24,22 +24,22 @@ pub enum PoolCommand {
     /// List the pools.
     List(ServerArgs),
     /// Show the status of a pool.
-    Show(OnePool),
+    Show(PoolArg),
     /// Change how many agents a pool may have.
     Resize(ResizeArgs),
     /// Stop giving out work; agents stay warm.
-    Pause(OnePool),
+    Pause(PoolArg),
     /// Give out work again.
-    Resume(OnePool),
+    Resume(PoolArg),
     /// List a pool's agents.
-    Agents(OnePool),
+    Agents(PoolArg),
     /// Show what other objectives would have cost in the pool's own last day.
     WhatIf(WhatIfArgs),
 }
 
 /// Which pool.
 #[derive(Debug, Args)]
-pub struct OnePool {
+pub struct PoolArg {
     /// Its name.
     pool: String,
     #[command(flatten)]
@@ -108,7 +108,7 @@ fn path(pool: &str, rest: &str) -> String {
     format!("/v1/pools/{}{rest}", encode(pool))
 }
 
-async fn one(args: &OnePool, out: &Output, call: Call<'_>) -> anyhow::Result<()> {
+async fn one(args: &PoolArg, out: &Output, call: Call<'_>) -> anyhow::Result<()> {
     let pool = Client::new(&args.server.server)?.send(call).await?;
     out.show(&pool, || render_one(&pool))
 }

@@ -16,7 +16,7 @@ use forerunner_console::{
 use serde_json::{Value, json};
 
 use self::{
-    bulk::ManyArgs, export::ExportArgs, filter::FilterArgs, import::ImportArgs, moves::MoveArgs, update::UpdateArgs,
+    bulk::BulkArgs, export::ExportArgs, filter::FilterArgs, import::ImportArgs, moves::MoveArgs, update::UpdateArgs,
 };
 use super::watch;
 use crate::{
@@ -29,35 +29,35 @@ use crate::{
 #[derive(Debug, Subcommand)]
 pub enum TaskCommand {
     /// Show one task.
-    Get(OneTask),
+    Get(TaskArg),
     /// List tasks, newest first.
     List(ListArgs),
     /// Stop a task that has not ended, or all that meet conditions.
-    Cancel(ManyArgs),
+    Cancel(BulkArgs),
     /// Send an ended task back to the queue, or all that meet conditions: the failed and dead ones unless states are named.
-    Retry(ManyArgs),
+    Retry(BulkArgs),
     /// Remove a task that has ended, or all that meet conditions, with all their data.
     #[command(visible_alias = "purge")]
-    Delete(ManyArgs),
+    Delete(BulkArgs),
     /// Give tasks that wait to another pool: those named, or all that meet conditions.
     Move(MoveArgs),
     /// Show how the attempts of a task went, with the last lines of its agents.
-    Attempts(OneTask),
+    Attempts(TaskArg),
     /// Change the priority or the time of a task that waits.
     Update(UpdateArgs),
     /// Let a task that waits for its time run now.
-    RunNow(OneTask),
+    RunNow(TaskArg),
     /// Write tasks as JSON lines, with inputs and outputs, the oldest first.
     Export(ExportArgs),
     /// Submit the tasks of an export that wait, each once however often the command runs.
     Import(ImportArgs),
     /// Follow a task to its end.
-    Watch(OneTask),
+    Watch(TaskArg),
 }
 
 /// Which task.
 #[derive(Debug, Args)]
-pub struct OneTask {
+pub struct TaskArg {
     /// Its id.
     id: String,
     #[command(flatten)]
@@ -113,7 +113,7 @@ fn path(id: &str, verb: &str) -> anyhow::Result<String> {
     Ok(format!("/v1/tasks/{id}{verb}"))
 }
 
-async fn one(args: &OneTask, out: &Output, call: Call<'_>) -> anyhow::Result<()> {
+async fn one(args: &TaskArg, out: &Output, call: Call<'_>) -> anyhow::Result<()> {
     show(&args.server, out, call).await
 }
 
@@ -122,14 +122,14 @@ async fn show(server: &ServerArgs, out: &Output, call: Call<'_>) -> anyhow::Resu
     out.show(&task, || task::render(&task))
 }
 
-async fn one_or_many(args: &ManyArgs, action: &'static str, out: &Output) -> anyhow::Result<()> {
+async fn one_or_many(args: &BulkArgs, action: &'static str, out: &Output) -> anyhow::Result<()> {
     match args.one()? {
         Some(id) => show(&args.which.server, out, Call::post(path(id, &format!(":{action}"))?)).await,
         None => bulk::run(&args.which, action, None, out).await,
     }
 }
 
-async fn delete(id: &str, args: &ManyArgs, out: &Output) -> anyhow::Result<()> {
+async fn delete(id: &str, args: &BulkArgs, out: &Output) -> anyhow::Result<()> {
     Client::new(&args.which.server.server)?.send(Call::delete(path(id, "")?)).await?;
     out.show(&json!({ "id": id, "deleted": true }), || format!("deleted {id}"))
 }

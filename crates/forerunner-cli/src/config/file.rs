@@ -19,7 +19,7 @@ use super::{Entry, Origin, layers::Key, owner};
 const PLACES: [&str; 2] = ["forerunner.toml", "/etc/forerunner/forerunner.toml"];
 
 /// A configuration file that is open.
-pub struct Found {
+pub struct OpenFile {
     /// Where it is, as an absolute path.
     pub path: PathBuf,
     /// The path in the user's form, for messages.
@@ -30,19 +30,19 @@ pub struct Found {
 /// Opens the file to read: the named one, or the first of the usual places that exists.
 ///
 /// A file of the working directory must belong to this user unless it is named: it decides which programs run.
-pub fn find(named: Option<&Path>) -> anyhow::Result<Option<Found>> {
+pub fn find(named: Option<&Path>) -> anyhow::Result<Option<OpenFile>> {
     if let Some(path) = named {
-        return Found::open(path).map(Some);
+        return OpenFile::open(path).map(Some);
     }
     let Some(place) = PLACES.iter().map(Path::new).find(|path| path.exists()) else { return Ok(None) };
-    let found = Found::open(place)?;
+    let found = OpenFile::open(place)?;
     if place.is_relative() {
         owner::check(&found.path, &found.file)?;
     }
     Ok(Some(found))
 }
 
-impl Found {
+impl OpenFile {
     fn open(given: &Path) -> anyhow::Result<Self> {
         let path = std::path::absolute(given).unwrap_or_else(|_| given.to_owned());
         let file = File::open(given).map_err(|error| unreadable(&path, &error))?;

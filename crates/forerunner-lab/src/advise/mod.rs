@@ -107,7 +107,7 @@ struct Advice<'a> {
 
 /// The answer to a line that cannot be used.
 #[derive(Serialize)]
-struct Refusal<'a> {
+struct RejectedLine<'a> {
     error: &'a str,
     line: u64,
 }
@@ -128,7 +128,7 @@ impl Advisor {
             }
             let answer = match self.answer(line) {
                 Ok(decision) => json(&Advice::of(&decision))?,
-                Err(problem) if self.keep_going => json(&Refusal { error: &problem, line: number })?,
+                Err(problem) if self.keep_going => json(&RejectedLine { error: &problem, line: number })?,
                 Err(problem) => return Err(Usage(format!("line {number}: {problem}")).into()),
             };
             match output.write_all(&answer).and_then(|()| output.flush()) {

@@ -25,7 +25,7 @@ pub struct TrainArgs {
 }
 
 #[derive(Debug, Serialize)]
-struct Trained {
+struct TrainSummary {
     file: String,
     dictionary: String,
     bytes: usize,
@@ -37,14 +37,14 @@ pub async fn run(args: TrainArgs, out: &Output) -> anyhow::Result<()> {
     let (corpora, file) = (args.corpora, args.out);
     let (dictionary, sessions) = tokio::task::spawn_blocking(move || train(&corpora)).await??;
     std::fs::write(&file, dictionary.bytes()).with_context(|| format!("{} cannot be written", file.display()))?;
-    let trained = Trained {
+    let trained = TrainSummary {
         file: file.display().to_string(),
         dictionary: dictionary.id().to_string(),
         bytes: dictionary.bytes().len(),
         sessions,
     };
     out.show(&trained, || {
-        let Trained { file, dictionary, bytes, sessions } = &trained;
+        let TrainSummary { file, dictionary, bytes, sessions } = &trained;
         format!(
             "dictionary {dictionary} of {} bytes, learnt from {sessions} sessions, is in {file}",
             output::count(*bytes as u64)

@@ -60,7 +60,7 @@ fn settings(load: &Load, limits: PolicyLimits, cooldown_s: f64) -> Replay {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::load::Shape, *};
+    use super::{super::load::LoadShape, *};
 
     fn limits() -> PolicyLimits {
         PolicyLimits { min: 1, max: 60, cold_start_s: 4.0, tick_s: 1.0, objective: Objective::default() }
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn on_waves_and_scheduled_bursts_the_forecast_is_on_time_and_cheaper_than_a_fixed_pool() {
-        let load = Load::new(Shape::Waves, 84.0, 1).expect("tasks");
+        let load = Load::new(LoadShape::Waves, 84.0, 1).expect("tasks");
         let ours = confirm(&load, PolicyKind::default(), limits(), 5.0).expect("valid");
         assert!(ours.meets_objective(), "{ours:?}");
         let (_, fixed) = least_fixed(&load, limits());
@@ -81,7 +81,7 @@ mod tests {
 
     #[test]
     fn on_a_flat_load_a_fixed_pool_wins() {
-        let load = Load::new(Shape::Flat, 60.0, 1).expect("tasks");
+        let load = Load::new(LoadShape::Flat, 60.0, 1).expect("tasks");
         let ours = confirm(&load, PolicyKind::default(), limits(), 5.0).expect("valid");
         let (size, fixed) = least_fixed(&load, limits());
         assert!(

@@ -6,7 +6,7 @@ use anyhow::{Context, bail};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
 
-use super::live::{Service, Submission, Which};
+use super::live::{PoolRole, Service, Submission};
 
 /// Turns before the one in which the agent is killed, and after it.
 const TURNS_BEFORE: usize = 3;
@@ -82,7 +82,7 @@ fn number(task: &Value, name: &str) -> u64 {
 
 async fn submit(service: &impl Service, turn: usize, service_s: f64) -> anyhow::Result<String> {
     let turn = Some(("demo-conversation".to_owned(), format!("turn {turn}")));
-    let task = service.submit(Which::Ours, &Submission { service_s, due_in: None, turn }).await?;
+    let task = service.submit(PoolRole::Ours, &Submission { service_s, due_in: None, turn }).await?;
     Ok(task["id"].as_str().context("a task has an id")?.to_owned())
 }
 
@@ -106,7 +106,7 @@ async fn finished(service: &impl Service, id: &str) -> anyhow::Result<Value> {
 async fn pid_of(service: &impl Service, id: &str) -> anyhow::Result<u32> {
     let begun = Instant::now();
     while begun.elapsed() < LIMIT {
-        let agents = service.agents(Which::Ours).await?;
+        let agents = service.agents(PoolRole::Ours).await?;
         let runs = agents.iter().find(|agent| agent["task"] == id);
         if let Some(pid) = runs.and_then(|agent| agent["pid"].as_u64()).and_then(|pid| u32::try_from(pid).ok()) {
             return Ok(pid);

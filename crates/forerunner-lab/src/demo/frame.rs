@@ -7,7 +7,7 @@ use forerunner_console::{
 
 use super::{
     chart::{Column, chart},
-    side::{Moment, Side, lead_s},
+    side::{DemoSample, PoolSample, lead_s},
 };
 
 /// How a line stands out.
@@ -32,7 +32,7 @@ pub struct FrameLine {
 
 /// What the screen shows beside the pools.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Scene {
+pub struct ScreenContent {
     /// The name of the other rule.
     pub against: String,
     /// Seconds of the live part.
@@ -57,53 +57,53 @@ const LEAST_TOP: u32 = 12;
 const LEFT: usize = 5;
 
 /// Draws the screen.
-pub fn frame(scene: &Scene, past: &[Moment], width: usize, height: usize) -> Vec<FrameLine> {
+pub fn frame(content: &ScreenContent, past: &[DemoSample], width: usize, height: usize) -> Vec<FrameLine> {
     let now = past.last().cloned().unwrap_or_default();
     let line = |emphasis, text: String| FrameLine { text: cut(&text, width.saturating_sub(1)), emphasis };
     let plain = |text: String| line(Emphasis::None, text);
     let mut lines = vec![
-        line(Emphasis::Strong, headline(scene, &now)),
-        line(Emphasis::Faint, scene.seeded.clone()),
+        line(Emphasis::Strong, headline(content, &now)),
+        line(Emphasis::Faint, content.seeded.clone()),
         plain(String::new()),
     ];
-    lines.extend(figures(scene, &now).map(plain));
+    lines.extend(figures(content, &now).map(plain));
     lines.push(plain(String::new()));
     let rows = (height.saturating_sub(OTHER_ROWS) / 2).max(LEAST_ROWS);
     let columns = width.saturating_sub(LEFT + 2).max(10);
     let most = past.iter().flat_map(|m| &m.sides).map(|side| side.agents().max(side.demand())).max().unwrap_or(0);
     // Room for what is scheduled, from the begin: a scale that changes hides what grows.
-    let expected = scene.scheduled.iter().map(|(_, tasks)| *tasks as u32 + 4).max().unwrap_or(LEAST_TOP);
+    let expected = content.scheduled.iter().map(|(_, tasks)| *tasks as u32 + 4).max().unwrap_or(LEAST_TOP);
     let top = f64::from(most.max(expected));
-    for (at, name) in ["Forerunner", &scene.against].into_iter().enumerate() {
+    for (at, name) in ["Forerunner", &content.against].into_iter().enumerate() {
         lines.push(line(Emphasis::Strong, title(name, at)));
-        let drawn = chart(&sampled(past, at, columns, scene.span_s), top, rows);
+        let drawn = chart(&sampled(past, at, columns, content.span_s), top, rows);
         let label = |row: usize| if row == 0 { format!("{top:>3.0} ") } else { "    ".to_owned() };
         lines.extend(drawn.into_iter().enumerate().map(|(row, text)| plain(format!("{}{text}", label(row)))));
     }
-    lines.push(line(Emphasis::Faint, axis(scene, columns)));
-    lines.extend(events(scene, past).into_iter().map(plain));
+    lines.push(line(Emphasis::Faint, axis(content, columns)));
+    lines.extend(events(content, past).into_iter().map(plain));
     lines.truncate(height);
     lines
 }
 
-fn headline(scene: &Scene, now: &Moment) -> String {
+fn headline(content: &ScreenContent, now: &DemoSample) -> String {
     format!(
         "Forerunner demo  {:.0} of {:.0} s  {} tasks to each pool  cold start {:.0} s",
-        now.t.min(scene.span_s),
-        scene.span_s,
+        now.t.min(content.span_s),
+        content.span_s,
         count(now.submitted),
-        scene.cold_start_s
+        content.cold_start_s
     )
 }
 
 /// A table of both pools.
-fn figures(scene: &Scene, now: &Moment) -> [String; 5] {
-    let row = |name: &str, value: &dyn Fn(&Side) -> String| {
+fn figures(content: &ScreenContent, now: &DemoSample) -> [String; 5] {
+    let row = |name: &str, value: &dyn Fn(&PoolSample) -> String| {
         format!("{name:<20}{:>12}{:>16}", value(&now.sides[0]), value(&now.sides[1]))
     };
-    let on_time = |side: &Side| side.on_time_share.map_or_else(|| "–".to_owned(), percent);
+    let on_time = |side: &PoolSample| side.on_time_share.map_or_else(|| "–".to_owned(), percent);
     [
-        format!("{:<20}{:>12}{:>16}", "", "FORERUNNER", scene.against.to_uppercase()),
+        format!("{:<20}{:>12}{:>16}", "", "FORERUNNER", content.against.to_uppercase()),
         row("started within 1 s", &on_time),
         row("waiting now", &|side| side.waiting.to_string()),
         row("agents", &|side| side.agents().to_string()),
@@ -117,7 +117,7 @@ fn title(name: &str, at: usize) -> String {
 }
 
 /// The moments of a pool, a column for each part of the span; `None` for what is still to come.
-fn sampled(past: &[Moment], at: usize, columns: usize, span_s: f64) -> Vec<Option<Column>> {
+fn sampled(past: &[DemoSample], at: usize, columns: usize, span_s: f64) -> Vec<Option<Column>> {
     let mut drawn: Vec<Option<Column>> = vec![None; columns];
     let last = past.last().map_or(0.0, |moment| moment.t);
     for moment in past {
@@ -137,10 +137,10 @@ fn sampled(past: &[Moment], at: usize, columns: usize, span_s: f64) -> Vec<Optio
 }
 
 /// The time axis, with an arrow where scheduled tasks are due.
-fn axis(scene: &Scene, columns: usize) -> String {
+fn axis(content: &ScreenContent, columns: usize) -> String {
     let mut marks: Vec<char> = vec![' '; columns + 12];
     let mut put = |at: f64, text: &str| {
-        let begin = (at / scene.span_s * columns as f64) as usize;
+        let begin = (at / content.span_s * columns as f64) as usize;
         for (offset, c) in text.chars().enumerate() {
             if let Some(cell) = marks.get_mut(begin + offset) {
                 *cell = c;
@@ -148,21 +148,21 @@ fn axis(scene: &Scene, columns: usize) -> String {
         }
     };
     put(0.0, "0 s");
-    for (due, tasks) in &scene.scheduled {
+    for (due, tasks) in &content.scheduled {
         put(*due, &format!("▲ {tasks} scheduled"));
     }
     format!("    {}", marks.into_iter().collect::<String>().trim_end())
 }
 
 /// The newest events: at most two lines.
-fn events(scene: &Scene, past: &[Moment]) -> Vec<String> {
+fn events(content: &ScreenContent, past: &[DemoSample]) -> Vec<String> {
     let now = past.last().cloned().unwrap_or_default();
-    if !scene.story.is_empty() {
-        return scene.story.iter().rev().take(2).rev().cloned().collect();
+    if !content.story.is_empty() {
+        return content.story.iter().rev().take(2).rev().cloned().collect();
     }
-    let next = scene.scheduled.iter().find(|(due, _)| *due > now.t);
-    let before = scene.scheduled.iter().rev().find(|(due, _)| *due <= now.t);
-    let told = |(due, tasks): &(f64, usize)| {
+    let next = content.scheduled.iter().find(|(due, _)| *due > now.t);
+    let before = content.scheduled.iter().rev().find(|(due, _)| *due <= now.t);
+    let outcome = |(due, tasks): &(f64, usize)| {
         let started = |side| match lead_s(past, side, *due, *tasks) {
             Some(lead) => format!("{lead:.1} s before"),
             None => "not".to_owned(),
@@ -170,7 +170,7 @@ fn events(scene: &Scene, past: &[Moment]) -> Vec<String> {
         format!(
             "{tasks} tasks due at {due:.0} s: Forerunner began to start agents {}, {} {}.",
             started(0),
-            scene.against,
+            content.against,
             started(1)
         )
     };
@@ -180,13 +180,13 @@ fn events(scene: &Scene, past: &[Moment]) -> Vec<String> {
         format!("{tasks} tasks are scheduled for {due:.0} s, in {:.0} s{acts}.", due - now.t)
     };
     let why = format!("why: {}", now.sides[0].why);
-    let first = next.filter(|(due, _)| due - now.t < 20.0).map(coming).or_else(|| before.map(told));
+    let first = next.filter(|(due, _)| due - now.t < 20.0).map(coming).or_else(|| before.map(outcome));
     first.into_iter().chain([why]).collect()
 }
 
 /// One line of the run, for what is no terminal.
-pub fn plain_line(scene: &Scene, now: &Moment) -> String {
-    let side = |side: &Side| {
+pub fn plain_line(content: &ScreenContent, now: &DemoSample) -> String {
+    let side = |side: &PoolSample| {
         let on_time = side.on_time_share.map_or_else(|| "–".to_owned(), percent);
         format!("{} agents, {} waiting, on time {on_time}", side.agents(), side.waiting)
     };
@@ -195,7 +195,7 @@ pub fn plain_line(scene: &Scene, now: &Moment) -> String {
         now.t,
         count(now.submitted),
         side(&now.sides[0]),
-        scene.against,
+        content.against,
         side(&now.sides[1])
     )
 }
@@ -204,8 +204,8 @@ pub fn plain_line(scene: &Scene, now: &Moment) -> String {
 mod tests {
     use super::*;
 
-    fn scene() -> Scene {
-        Scene {
+    fn content() -> ScreenContent {
+        ScreenContent {
             against: "keda".to_owned(),
             span_s: 80.0,
             cold_start_s: 4.0,
@@ -216,17 +216,24 @@ mod tests {
     }
 
     /// Forerunner's pool grows before the scheduled tasks, the other one has eight agents all the time.
-    fn past(until_s: f64) -> Vec<Moment> {
+    fn past(until_s: f64) -> Vec<DemoSample> {
         let side = |t: f64, agents: u32| {
             let demand = if (31.5..33.0).contains(&t) { 20 } else { 2 };
             let busy = agents.min(demand);
             let (on_time_share, why) = (Some(0.9), "20 tasks are scheduled".to_owned());
-            Side { busy, ready: agents - busy, waiting: demand - busy, on_time_share, why, ..Side::default() }
+            PoolSample {
+                busy,
+                ready: agents - busy,
+                waiting: demand - busy,
+                on_time_share,
+                why,
+                ..PoolSample::default()
+            }
         };
         let moment = |i: u32| {
             let t = f64::from(i) / 4.0;
             let ours = if (27.0..38.0).contains(&t) { 22 } else { 6 };
-            Moment { t, submitted: u64::from(i), sides: [side(t, ours), side(t, 8)] }
+            DemoSample { t, submitted: u64::from(i), sides: [side(t, ours), side(t, 8)] }
         };
         (0..).map(moment).take_while(|moment| moment.t <= until_s).collect()
     }
@@ -235,17 +242,17 @@ mod tests {
     fn the_screen_fits_every_terminal() {
         for (width, height) in [(80, 24), (120, 40), (200, 50), (40, 10), (20, 3)] {
             for until_s in [0.0, 30.0, 79.0, 95.0] {
-                let lines = frame(&scene(), &past(until_s), width, height);
+                let lines = frame(&content(), &past(until_s), width, height);
                 assert!(lines.len() <= height, "{width}x{height}: {}", lines.len());
                 assert!(lines.iter().all(|line| line.text.chars().count() < width), "{width}x{height} {lines:#?}");
             }
         }
-        assert!(frame(&scene(), &[], 80, 24).len() <= 24, "before the first moment");
+        assert!(frame(&content(), &[], 80, 24).len() <= 24, "before the first moment");
     }
 
     #[test]
     fn agents_stand_in_the_chart_before_the_tasks_that_were_scheduled() {
-        let lines: Vec<String> = frame(&scene(), &past(45.0), 80, 24).into_iter().map(|line| line.text).collect();
+        let lines: Vec<String> = frame(&content(), &past(45.0), 80, 24).into_iter().map(|line| line.text).collect();
         insta::assert_snapshot!(lines.join("\n"));
     }
 }

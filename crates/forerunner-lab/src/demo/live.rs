@@ -10,8 +10,8 @@ use tokio::time::{Instant, interval, sleep};
 
 use super::{
     load::Load,
-    report::{Figures, Run, count_live},
-    side::{Moment, Side},
+    report::{RunConditions, RunStats, count_live},
+    side::{DemoSample, PoolSample},
     submit::{Submissions, submit_all},
 };
 
@@ -24,14 +24,14 @@ const LAST_TASKS: Duration = Duration::from_secs(30);
 
 /// Which of the two pools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which {
+pub enum PoolRole {
     /// Forerunner's.
     Ours,
     /// That of the other rule.
     Theirs,
 }
 
-impl Which {
+impl PoolRole {
     /// Both.
     pub const BOTH: [Self; 2] = [Self::Ours, Self::Theirs];
 }
@@ -53,19 +53,19 @@ pub trait Service {
     fn store(&self) -> &str;
 
     /// Reads the status of a pool.
-    fn pool(&self, which: Which) -> impl Future<Output = anyhow::Result<Value>>;
+    fn pool(&self, which: PoolRole) -> impl Future<Output = anyhow::Result<Value>>;
 
     /// Submits a task and returns it as it was stored.
-    fn submit(&self, which: Which, task: &Submission) -> impl Future<Output = anyhow::Result<Value>>;
+    fn submit(&self, which: PoolRole, task: &Submission) -> impl Future<Output = anyhow::Result<Value>>;
 
     /// Reads a task.
     fn task(&self, id: &str) -> impl Future<Output = anyhow::Result<Value>>;
 
     /// Reads all tasks of a pool.
-    fn tasks(&self, which: Which) -> impl Future<Output = anyhow::Result<Vec<Value>>>;
+    fn tasks(&self, which: PoolRole) -> impl Future<Output = anyhow::Result<Vec<Value>>>;
 
     /// Reads the agents of a pool.
-    fn agents(&self, which: Which) -> impl Future<Output = anyhow::Result<Vec<Value>>>;
+    fn agents(&self, which: PoolRole) -> impl Future<Output = anyhow::Result<Vec<Value>>>;
 
     /// Kills the process of an agent.
     fn kill(&self, pid: u32) -> anyhow::Result<()>;
@@ -74,17 +74,17 @@ pub trait Service {
 /// What shows the moments while they pass.
 pub trait View {
     /// Shows the newest moment; `false` ends the demo.
-    fn show(&mut self, past: &[Moment]) -> anyhow::Result<bool>;
+    fn show(&mut self, past: &[DemoSample]) -> anyhow::Result<bool>;
 }
 
 /// What the live part yields.
-pub struct Live {
+pub struct LivePart {
     /// The closing figures of both pools.
-    pub figures: [Figures; 2],
+    pub figures: [RunStats; 2],
     /// What they were measured with.
-    pub run: Run,
+    pub run: RunConditions,
     /// All moments.
-    pub past: Vec<Moment>,
+    pub past: Vec<DemoSample>,
 }
 
 /// Waits until `begin`, submits the live part of the load to both pools, and reads the outcome back.
@@ -97,13 +97,13 @@ pub async fn live(
     begin: Instant,
     cold_start: Duration,
     view: &mut impl View,
-) -> anyhow::Result<Option<Live>> {
+) -> anyhow::Result<Option<LivePart>> {
     let begun = Instant::now();
-    for which in Which::BOTH {
+    for which in PoolRole::BOTH {
         warm_up(service, which, cold_start + WARM_UP).await?;
     }
     tokio::time::sleep_until(begin).await;
-    let warm = [service.pool(Which::Ours).await?, service.pool(Which::Theirs).await?];
+    let warm = [service.pool(PoolRole::Ours).await?, service.pool(PoolRole::Theirs).await?];
     let begin = Instant::now();
     let tasks = load.live();
     let submissions = Rc::new(RefCell::new(Submissions::default()));
@@ -113,23 +113,23 @@ pub async fn live(
     let Some(past) = past? else { return Ok(None) };
     let duration_s = begin.elapsed().as_secs_f64();
     let mut figures = Vec::new();
-    for (at, which) in Which::BOTH.into_iter().enumerate() {
+    for (at, which) in PoolRole::BOTH.into_iter().enumerate() {
         let end = service.pool(which).await?;
         let peak = past.iter().map(|moment| moment.sides[at].agents()).max().unwrap_or(0);
         let name = end["policy"].as_str().unwrap_or_default().to_owned();
         let read = service.tasks(which).await?;
         let agent_seconds = past.last().map_or(0.0, |moment| moment.sides[at].agent_seconds);
-        let spent = Spent {
+        let cost = PoolCost {
             agent_seconds,
             scale_ups: less(&end, &warm[at], "scale_ups"),
             scale_downs: less(&end, &warm[at], "scale_downs"),
         };
-        figures.push(count_live(name, &read, tasks.len() as u64, Objective::default(), spent, peak));
+        figures.push(count_live(name, &read, tasks.len() as u64, Objective::default(), cost, peak));
     }
     let submissions = submissions.take();
-    let agents_at_start = Side::read(&warm[0]).agents();
+    let agents_at_start = PoolSample::read(&warm[0]).agents();
     let measured = past.last().and_then(|moment| moment.sides[0].cold_start_s);
-    let run = Run {
+    let run = RunConditions {
         duration_s,
         waited_s: (begin - begun).as_secs_f64(),
         store: service.store().to_owned(),
@@ -138,13 +138,13 @@ pub async fn live(
         measured_cold_start_s: measured,
         submissions,
     };
-    let Ok(figures) = <[Figures; 2]>::try_from(figures) else { anyhow::bail!("there are two pools") };
-    Ok(Some(Live { figures, run, past }))
+    let Ok(figures) = <[RunStats; 2]>::try_from(figures) else { anyhow::bail!("there are two pools") };
+    Ok(Some(LivePart { figures, run, past }))
 }
 
 /// What a pool has cost in the live part.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Spent {
+pub struct PoolCost {
     /// Seconds that the agents existed.
     pub agent_seconds: f64,
     /// Decisions to grow.
@@ -164,15 +164,15 @@ async fn both(service: &impl Service, task: &TraceTask, begin: Instant) -> anyho
     let due_in = task.announced_s.map(|_| due.saturating_duration_since(Instant::now()));
     let submission = Submission { service_s: task.service_s, due_in, turn: None };
     let (ours, theirs) =
-        tokio::join!(service.submit(Which::Ours, &submission), service.submit(Which::Theirs, &submission));
+        tokio::join!(service.submit(PoolRole::Ours, &submission), service.submit(PoolRole::Theirs, &submission));
     ours.and(theirs).map(drop)
 }
 
 /// Waits until all agents that a pool begins with are ready.
-async fn warm_up(service: &impl Service, which: Which, limit: Duration) -> anyhow::Result<()> {
+async fn warm_up(service: &impl Service, which: PoolRole, limit: Duration) -> anyhow::Result<()> {
     let begun = Instant::now();
     loop {
-        let side = Side::read(&service.pool(which).await?);
+        let side = PoolSample::read(&service.pool(which).await?);
         if side.ready > 0 && side.starting == 0 {
             return Ok(());
         }
@@ -190,18 +190,18 @@ async fn watch(
     so_far: &Rc<RefCell<Submissions>>,
     warm: &[Value; 2],
     view: &mut impl View,
-) -> anyhow::Result<Option<Vec<Moment>>> {
+) -> anyhow::Result<Option<Vec<DemoSample>>> {
     let due = tasks.len() as u64;
-    let before = [Side::read(&warm[0]).agent_seconds, Side::read(&warm[1]).agent_seconds];
-    let mut past: Vec<Moment> = Vec::new();
+    let before = [PoolSample::read(&warm[0]).agent_seconds, PoolSample::read(&warm[1]).agent_seconds];
+    let mut past: Vec<DemoSample> = Vec::new();
     // What each pool had cost when its last task ended: a pool that is done does not wait for the other one.
     let mut done = [None, None];
     let mut rhythm = interval(PERIOD);
     let give_up = begin + Duration::from_secs_f64(load.span_s) + LAST_TASKS;
     loop {
         rhythm.tick().await;
-        let (ours, theirs) = tokio::join!(service.pool(Which::Ours), service.pool(Which::Theirs));
-        let mut sides = [Side::read(&ours?), Side::read(&theirs?)];
+        let (ours, theirs) = tokio::join!(service.pool(PoolRole::Ours), service.pool(PoolRole::Theirs));
+        let mut sides = [PoolSample::read(&ours?), PoolSample::read(&theirs?)];
         let refused = so_far.borrow().refused;
         let submitted = tasks.partition_point(|task| task.arrival_s <= begin.elapsed().as_secs_f64()) as u64;
         for (at, side) in sides.iter_mut().enumerate() {
@@ -210,7 +210,7 @@ async fn watch(
                 side.agent_seconds = *done[at].get_or_insert(side.agent_seconds);
             }
         }
-        past.push(Moment { t: begin.elapsed().as_secs_f64(), submitted, sides });
+        past.push(DemoSample { t: begin.elapsed().as_secs_f64(), submitted, sides });
         if !view.show(&past)? {
             return Ok(None);
         }

@@ -27,7 +27,7 @@ const STEP_S: f64 = 0.02;
 
 /// What kind of load.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
+pub enum LoadShape {
     /// Waves, and scheduled bursts between them.
     Waves,
     /// The same rate all the time.
@@ -42,7 +42,7 @@ pub struct Load {
     /// Seconds of the live part.
     pub span_s: f64,
     /// What kind of load it is.
-    pub shape: Shape,
+    pub shape: LoadShape,
 }
 
 impl Load {
@@ -50,11 +50,11 @@ impl Load {
     ///
     /// # Errors
     /// Without a task.
-    pub fn new(shape: Shape, span_s: f64, seed: u64) -> Result<Self, forerunner_sim::Error> {
-        let mut chance = Chance(seed);
-        let mut tasks = flow(shape, HISTORY_S + span_s, &mut chance);
-        if shape == Shape::Waves {
-            tasks.extend(bursts(HISTORY_S + span_s, &mut chance));
+    pub fn new(shape: LoadShape, span_s: f64, seed: u64) -> Result<Self, forerunner_sim::Error> {
+        let mut random = Random(seed);
+        let mut tasks = flow(shape, HISTORY_S + span_s, &mut random);
+        if shape == LoadShape::Waves {
+            tasks.extend(bursts(HISTORY_S + span_s, &mut random));
         }
         Ok(Self { trace: Trace::new("demo", tasks)?, span_s, shape })
     }
@@ -98,14 +98,14 @@ impl Load {
 }
 
 /// Tasks that nobody scheduled: spaced by the rate, with some jitter, of 0.8 to 1.2 s each.
-fn flow(shape: Shape, end_s: f64, chance: &mut Chance) -> Vec<TraceTask> {
+fn flow(shape: LoadShape, end_s: f64, random: &mut Random) -> Vec<TraceTask> {
     let (mut tasks, mut owed) = (Vec::new(), 0.0);
     for step in 0..(end_s / STEP_S) as u32 {
         let t = f64::from(step) * STEP_S;
-        owed += STEP_S * if shape == Shape::Flat { FLAT } else { rate(t) };
+        owed += STEP_S * if shape == LoadShape::Flat { FLAT } else { rate(t) };
         while owed >= 1.0 {
             owed -= 1.0;
-            let (arrival_s, service_s) = (t + chance.between(0.0, 0.3), chance.between(0.8, 1.2));
+            let (arrival_s, service_s) = (t + random.between(0.0, 0.3), random.between(0.8, 1.2));
             tasks.push(TraceTask {
                 arrival_s: millis(arrival_s),
                 service_s: millis(service_s),
@@ -125,12 +125,12 @@ fn rate(t: f64) -> f64 {
 }
 
 /// Tasks that are scheduled: many at one time, of 1.3 to 1.8 s each.
-fn bursts(end_s: f64, chance: &mut Chance) -> Vec<TraceTask> {
+fn bursts(end_s: f64, random: &mut Random) -> Vec<TraceTask> {
     let times = (0..).map(|n| FIRST_BURST_S + f64::from(n) * BURST_EVERY_S).take_while(|due| due + 5.0 < end_s);
     let burst = |due: f64| {
         let mut task = || TraceTask {
             arrival_s: due,
-            service_s: millis(chance.between(1.3, 1.8)),
+            service_s: millis(random.between(1.3, 1.8)),
             announced_s: Some(due - KNOWN_S),
             ..TraceTask::default()
         };
@@ -145,9 +145,9 @@ fn millis(seconds: f64) -> f64 {
 }
 
 /// Numbers that look like chance: splitmix64 (Steele, Lea, Flood 2014).
-struct Chance(u64);
+struct Random(u64);
 
-impl Chance {
+impl Random {
     fn between(&mut self, low: f64, high: f64) -> f64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -164,8 +164,8 @@ mod tests {
 
     #[test]
     fn the_load_has_waves_and_bursts_that_are_known_before() {
-        let load = Load::new(Shape::Waves, 84.0, 1).expect("tasks");
-        assert_eq!(load, Load::new(Shape::Waves, 84.0, 1).expect("tasks"));
+        let load = Load::new(LoadShape::Waves, 84.0, 1).expect("tasks");
+        assert_eq!(load, Load::new(LoadShape::Waves, 84.0, 1).expect("tasks"));
         let live = load.live();
         assert!((150..300).contains(&live.len()), "{}", live.len());
         assert_eq!(load.scheduled(), [(31.5, 20), (66.5, 20)]);
@@ -173,13 +173,13 @@ mod tests {
             live.iter().filter(|task| task.announced_s.is_none() && (from..to).contains(&task.arrival_s)).count()
         };
         assert!(between(15.5, 21.5) > 30 && between(0.0, 10.0) < 8, "{} {}", between(15.5, 21.5), between(0.0, 10.0));
-        let flat = Load::new(Shape::Flat, 60.0, 1).expect("tasks");
+        let flat = Load::new(LoadShape::Flat, 60.0, 1).expect("tasks");
         assert!(flat.scheduled().is_empty() && (350..=365).contains(&flat.live().len()), "{}", flat.live().len());
     }
 
     #[test]
     fn what_is_saved_is_read_back_as_it_was() {
-        let load = Load::new(Shape::Waves, 40.0, 7).expect("tasks");
+        let load = Load::new(LoadShape::Waves, 40.0, 7).expect("tasks");
         let folder = tempfile::tempdir().expect("a directory");
         let path = folder.path().join("demo.csv");
         load.save(&path).expect("written");

@@ -16,10 +16,10 @@ mod virtual_day;
 
 pub use confirm::{confirm, fixed, least_fixed};
 pub use conversation::{Conversation, converse};
-pub use frame::{Emphasis, FrameLine, Scene, frame, plain_line};
-pub use live::{Live, Service, Submission, View, Which, live};
-pub use load::{HISTORY_S, Load, Shape};
-pub use report::{DemoReport, Figures, Run, lateness, table};
-pub use side::{Moment, Side, lead_s};
+pub use frame::{Emphasis, FrameLine, ScreenContent, frame, plain_line};
+pub use live::{LivePart, PoolRole, Service, Submission, View, live};
+pub use load::{HISTORY_S, Load, LoadShape};
+pub use report::{DemoReport, RunConditions, RunStats, lateness, table};
+pub use side::{DemoSample, PoolSample, lead_s};
 pub use submit::Submissions;
-pub use virtual_day::{DAY_COLD_START_S, DAY_NAME, Day};
+pub use virtual_day::{DAY_COLD_START_S, DAY_NAME, VirtualDay};

@@ -6,11 +6,11 @@ use forerunner_sim::{Report, WaitSummary};
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{conversation::Conversation, live::Spent, submit::Submissions};
+use super::{conversation::Conversation, live::PoolCost, submit::Submissions};
 
 /// Figures of one run.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Figures {
+pub struct RunStats {
     /// What ran.
     pub name: String,
     /// Tasks due.
@@ -20,7 +20,7 @@ pub struct Figures {
     /// Share of all tasks that started on time.
     pub on_time_share: f64,
     /// Waits from being due to the start.
-    pub wait_s: Waits,
+    pub wait_s: WaitPercentiles,
     /// Seconds that the agents existed.
     pub agent_seconds: f64,
     /// Most agents at once.
@@ -35,7 +35,7 @@ pub struct Figures {
 
 /// Percentiles of the waits, in seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Waits {
+pub struct WaitPercentiles {
     /// Median.
     pub p50: f64,
     /// 95th percentile.
@@ -44,7 +44,7 @@ pub struct Waits {
     pub p99: f64,
 }
 
-impl From<WaitSummary> for Waits {
+impl From<WaitSummary> for WaitPercentiles {
     fn from(waits: WaitSummary) -> Self {
         Self { p50: waits.p50, p95: waits.p95, p99: waits.p99 }
     }
@@ -63,28 +63,35 @@ fn wait_s(task: &Value) -> Option<(f64, bool)> {
 }
 
 /// Counts the tasks of a live pool. A task that never started, or was rejected, is neither on time nor successful.
-pub fn count_live(name: String, tasks: &[Value], due: u64, objective: Objective, spent: Spent, peak: u32) -> Figures {
+pub fn count_live(
+    name: String,
+    tasks: &[Value],
+    due: u64,
+    objective: Objective,
+    cost: PoolCost,
+    peak: u32,
+) -> RunStats {
     let succeeded = tasks.iter().filter(|task| task["state"] == "succeeded").count() as u64;
     let waits: Vec<(f64, bool)> = tasks.iter().filter_map(wait_s).collect();
     let on_time =
         |waits: &mut dyn Iterator<Item = f64>| waits.filter(|wait| *wait <= objective.within_s).count() as u64;
     let scheduled = || waits.iter().filter(|(_, is_scheduled)| *is_scheduled).map(|(wait, _)| *wait);
     let mut all: Vec<f64> = waits.iter().map(|(wait, _)| *wait).collect();
-    Figures {
+    RunStats {
         name,
         tasks: due,
         succeeded,
         on_time_share: on_time(&mut all.iter().copied()) as f64 / due.max(1) as f64,
         wait_s: WaitSummary::of(&mut all).into(),
-        agent_seconds: spent.agent_seconds,
+        agent_seconds: cost.agent_seconds,
         agents_peak: peak,
-        scale_ups: spent.scale_ups,
-        scale_downs: spent.scale_downs,
+        scale_ups: cost.scale_ups,
+        scale_downs: cost.scale_downs,
         scheduled: Some((scheduled().count() as u64, on_time(&mut scheduled()))),
     }
 }
 
-impl Figures {
+impl RunStats {
     /// Adds the figures of a simulated run, in which nothing fails.
     pub fn simulated(name: impl Into<String>, report: &Report) -> Self {
         Self {
@@ -116,8 +123,8 @@ impl Figures {
 
     /// Writes the figures as JSON.
     pub fn to_json(&self) -> Value {
-        let Waits { p50, p95, p99 } = self.wait_s;
-        let mut told = json!({
+        let WaitPercentiles { p50, p95, p99 } = self.wait_s;
+        let mut members = json!({
             "tasks": self.tasks,
             "succeeded": self.succeeded,
             "failed": self.tasks.saturating_sub(self.succeeded),
@@ -130,16 +137,16 @@ impl Figures {
         });
         if let Some((tasks, on_time)) = self.scheduled {
             let on_time_share = (tasks > 0).then(|| share(on_time as f64 / tasks as f64));
-            told["scheduled"] = json!({ "tasks": tasks, "on_time_share": on_time_share });
+            members["scheduled"] = json!({ "tasks": tasks, "on_time_share": on_time_share });
         }
-        told
+        members
     }
 }
 
 const ROWS: [&str; 7] = ["", "tasks", "on time", "scheduled on time", "wait p99", "agent-seconds", "most agents"];
 
 /// Writes the closing table: a run a column.
-pub fn table(columns: &[(&Figures, &str)]) -> String {
+pub fn table(columns: &[(&RunStats, &str)]) -> String {
     let cells: Vec<_> = columns.iter().map(|(figures, how)| figures.column(how)).collect();
     let mut table = lineless();
     let names = columns.iter().map(|(figures, _)| figures.name.to_uppercase());
@@ -153,7 +160,7 @@ pub fn table(columns: &[(&Figures, &str)]) -> String {
 
 /// What the run was measured with.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Run {
+pub struct RunConditions {
     /// Wall-clock seconds from the first task's being due to the last one's end.
     pub duration_s: f64,
     /// Seconds before that in which the agents started.
@@ -175,7 +182,7 @@ const BUSY_FROM: f64 = 1.4;
 /// Seconds that tasks may be submitted late before it is said.
 const LATE_FROM_S: f64 = 0.2;
 
-impl Run {
+impl RunConditions {
     /// Says what kept the machine from doing what was set; `None` if nothing did.
     pub fn trouble(&self) -> Option<String> {
         let measured = self.measured_cold_start_s.filter(|measured| *measured > BUSY_FROM * self.cold_start_s);
@@ -191,15 +198,15 @@ impl Run {
 /// Everything that the demo found.
 pub struct DemoReport {
     /// Both pools, live: Forerunner's first.
-    pub live: [Figures; 2],
+    pub live: [RunStats; 2],
     /// The same tasks in virtual time: both rules, and the least fixed pool that is on time.
-    pub replayed: [Figures; 3],
+    pub replayed: [RunStats; 3],
     /// Seconds by which agents began to start before scheduled tasks were due, for each pool; the least.
     pub leads_s: [Option<f64>; 2],
     /// The conversation.
     pub conversation: Conversation,
     /// What it was measured with.
-    pub run: Run,
+    pub run: RunConditions,
     /// The virtual day.
     pub day: Value,
     /// Whether the load is flat.
@@ -210,10 +217,10 @@ impl DemoReport {
     /// The verdict: a sentence on the tasks, one on what was scheduled or on the fixed pool, one on the conversation.
     pub fn verdict(&self) -> [String; 3] {
         let [ours, theirs] = &self.live;
-        let late_share = |figures: &Figures| late(1.0 - figures.on_time_share);
+        let late_share = |figures: &RunStats| late(1.0 - figures.on_time_share);
         let objective = Objective::default().share;
         let met =
-            |figures: &Figures| if figures.on_time_share >= objective { "" } else { ", which misses the objective" };
+            |figures: &RunStats| if figures.on_time_share >= objective { "" } else { ", which misses the objective" };
         let first = format!(
             "Late: Forerunner {}{}, {} {}{}. Agent-seconds: {} and {}.",
             late_share(ours),
@@ -248,7 +255,7 @@ impl DemoReport {
         let (cheaper, dearer) =
             if theirs.agent_seconds <= ours.agent_seconds { (theirs, ours) } else { (ours, theirs) };
         let name =
-            |figures: &Figures| if figures.name == ours.name { "Forerunner".to_owned() } else { figures.name.clone() };
+            |figures: &RunStats| if figures.name == ours.name { "Forerunner".to_owned() } else { figures.name.clone() };
         let advice = if cheaper.name == ours.name { "" } else { " Where the load is flat, use a fixed pool." };
         let share = 100.0 * (1.0 - cheaper.agent_seconds / dearer.agent_seconds.max(f64::MIN_POSITIVE));
         format!("This load is flat: {} costs {share:.0} % less than {}.{advice}", name(cheaper), name(dearer))
@@ -277,29 +284,30 @@ impl DemoReport {
     pub fn to_json(&self) -> Value {
         let [ours, theirs] = &self.live;
         let late = lateness(&self.run.submissions);
-        let mut told = ours.to_json();
-        told["duration_s"] = round(self.run.duration_s);
-        told["store"] = json!(self.run.store);
-        told["agents_at_start"] = json!(self.run.agents_at_start);
-        told["cold_start_s"] =
+        let mut members = ours.to_json();
+        members["duration_s"] = round(self.run.duration_s);
+        members["store"] = json!(self.run.store);
+        members["agents_at_start"] = json!(self.run.agents_at_start);
+        members["cold_start_s"] =
             json!({ "set": self.run.cold_start_s, "measured": self.run.measured_cold_start_s.map(round) });
-        told["submit_late_s"] = json!({ "p99": round(late.p99), "max": round(late.max) });
-        told["against"] = theirs.to_json();
-        told["against"]["policy"] = json!(theirs.name);
-        let simulated = |figures: &Figures| {
-            let mut told = figures.to_json();
-            told["run"] = json!(figures.name);
-            told["simulated"] = json!(true);
-            told
+        members["submit_late_s"] = json!({ "p99": round(late.p99), "max": round(late.max) });
+        members["against"] = theirs.to_json();
+        members["against"]["policy"] = json!(theirs.name);
+        let simulated = |figures: &RunStats| {
+            let mut members = figures.to_json();
+            members["run"] = json!(figures.name);
+            members["simulated"] = json!(true);
+            members
         };
-        told["compared"] = self.replayed.iter().map(simulated).collect();
-        told["started_ahead_s"] = json!({ "ours": self.leads_s[0].map(round), "against": self.leads_s[1].map(round) });
+        members["compared"] = self.replayed.iter().map(simulated).collect();
+        members["started_ahead_s"] =
+            json!({ "ours": self.leads_s[0].map(round), "against": self.leads_s[1].map(round) });
         let Conversation { turns, submitted, items, took_s, .. } = self.conversation;
-        told["conversation"] =
+        members["conversation"] =
             json!({ "turns": turns, "submitted": submitted, "items": items, "recovered_s": round(took_s) });
-        told["day"] = self.day.clone();
-        told["verdict"] = self.verdict().as_slice().into();
-        told
+        members["day"] = self.day.clone();
+        members["verdict"] = self.verdict().as_slice().into();
+        members
     }
 }
 
@@ -324,7 +332,7 @@ mod tests {
         json!({"state": state, "submitted_at": "2026-01-31T12:00:00Z", "run_at": run_at, "started_at": started_at})
     }
 
-    fn live() -> Figures {
+    fn live() -> RunStats {
         let (now, later) = ("2026-01-31T12:00:00Z", "2026-01-31T12:00:30Z");
         let tasks = [
             task("succeeded", now, Some("2026-01-31T12:00:00.25Z")),
@@ -332,12 +340,12 @@ mod tests {
             task("succeeded", later, Some("2026-01-31T12:00:30.5Z")),
             task("queued", now, None),
         ];
-        let spent = Spent { agent_seconds: 512.4, scale_ups: 12, scale_downs: 3 };
-        count_live("predictive".to_owned(), &tasks, 5, Objective::default(), spent, 51)
+        let cost = PoolCost { agent_seconds: 512.4, scale_ups: 12, scale_downs: 3 };
+        count_live("predictive".to_owned(), &tasks, 5, Objective::default(), cost, 51)
     }
 
     fn demo(conversation: Conversation) -> DemoReport {
-        let named = |name: &str, on_time_share, agent_seconds| Figures {
+        let named = |name: &str, on_time_share, agent_seconds| RunStats {
             name: name.to_owned(),
             on_time_share,
             agent_seconds,
@@ -347,10 +355,10 @@ mod tests {
         let (ours, theirs) = (named("Forerunner", 1.0, 843.0), named("keda", 0.88, 808.0));
         DemoReport {
             live: [ours.clone(), theirs.clone()],
-            replayed: [Figures { agent_seconds: 840.0, ..ours.clone() }, theirs, named("fixed at 20", 1.0, 1_612.0)],
+            replayed: [RunStats { agent_seconds: 840.0, ..ours.clone() }, theirs, named("fixed at 20", 1.0, 1_612.0)],
             leads_s: [Some(4.2), None],
             conversation,
-            run: Run {
+            run: RunConditions {
                 duration_s: 82.0,
                 waited_s: 6.0,
                 store: "sqlite".to_owned(),
@@ -399,7 +407,7 @@ mod tests {
     fn a_busy_machine_is_named() {
         let calm = demo(whole()).run;
         assert_eq!(calm.trouble(), None);
-        let slow = Run { measured_cold_start_s: Some(8.1), ..calm };
+        let slow = RunConditions { measured_cold_start_s: Some(8.1), ..calm };
         let trouble = slow.trouble().expect("twice the time that was set");
         assert!(trouble.contains("agents took 8.1 s to start where 4.0 s were set"), "{trouble}");
     }
@@ -410,7 +418,7 @@ mod tests {
         let columns = [&demo.live[0], &demo.live[1], &demo.replayed[0], &demo.replayed[1], &demo.replayed[2]];
         let text = table(&columns.map(|figures| (figures, "replay")));
         assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
-        let told = demo.to_json();
+        let members = demo.to_json();
         let ours =
             ["tasks", "succeeded", "failed", "on_time_share", "wait_s", "agent_seconds", "agents_peak", "scale_ups"];
         let rest = [
@@ -424,9 +432,12 @@ mod tests {
             "scheduled",
         ];
         for name in ours.into_iter().chain(rest) {
-            assert!(!told[name].is_null(), "{name}");
+            assert!(!members[name].is_null(), "{name}");
         }
-        assert_eq!((&told["against"]["policy"], &told["compared"][0]["simulated"]), (&json!("keda"), &json!(true)));
+        assert_eq!(
+            (&members["against"]["policy"], &members["compared"][0]["simulated"]),
+            (&json!("keda"), &json!(true))
+        );
         assert!(demo.difference() < 1.0);
     }
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 
 /// One pool at one moment.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Side {
+pub struct PoolSample {
     /// Agents that are starting.
     pub starting: u32,
     /// Agents that are warm and idle, those on their way out included.
@@ -26,7 +26,7 @@ pub struct Side {
     pub cold_start_s: Option<f64>,
 }
 
-impl Side {
+impl PoolSample {
     /// Reads the status of a pool.
     pub fn read(pool: &Value) -> Self {
         let whole = |path: &str| number(pool, path).unwrap_or(0.0) as u32;
@@ -56,19 +56,19 @@ impl Side {
 
 /// Both pools at one moment.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub struct Moment {
+pub struct DemoSample {
     /// Seconds since the live part began.
     pub t: f64,
     /// Tasks submitted to each of them.
     pub submitted: u64,
     /// Forerunner's pool and the other one.
-    pub sides: [Side; 2],
+    pub sides: [PoolSample; 2],
 }
 
 /// Seconds before `due_s` at which the pool had begun to start agents for `tasks` scheduled tasks: more than half of
 /// them. `None` if it began later.
-pub fn lead_s(past: &[Moment], side: usize, due_s: f64, tasks: usize) -> Option<f64> {
-    let quiet = |moment: &&Moment| (due_s - 12.0..due_s - 8.0).contains(&moment.t);
+pub fn lead_s(past: &[DemoSample], side: usize, due_s: f64, tasks: usize) -> Option<f64> {
+    let quiet = |moment: &&DemoSample| (due_s - 12.0..due_s - 8.0).contains(&moment.t);
     let base = past.iter().filter(quiet).map(|moment| moment.sides[side].agents()).max()?;
     let enough = base.max(1) + (tasks as u32).div_ceil(4);
     let first = past.iter().find(|m| m.t > due_s - 8.0 && m.sides[side].agents() >= enough)?;

@@ -22,12 +22,12 @@ const RULES: [&str; 6] = ["predictive", "hpa", "keda", "knative", "ray-serve", "
 
 /// What the rules cost on the day, and how many tasks were late; Forerunner's first.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Day {
+pub struct VirtualDay {
     reports: Vec<Report>,
     least_fixed: u32,
 }
 
-impl Day {
+impl VirtualDay {
     /// Replays the day on all cores.
     ///
     /// # Errors

@@ -11,11 +11,11 @@ use std::{
 use flate2::{Compression, write::GzEncoder};
 use forerunner_core::Timestamp;
 
-use super::finished::Finished;
+use super::finished::FinishedTask;
 
 /// A trace as text.
 #[derive(Debug, PartialEq)]
-pub struct Written {
+pub struct TraceText {
     /// The lines.
     pub text: String,
     /// Different contexts in it.
@@ -23,7 +23,7 @@ pub struct Written {
 }
 
 /// Writes tasks in order of time as a trace. Times are to the microsecond, as in the service.
-pub fn write(tasks: &[Finished], keep_context_ids: bool) -> Written {
+pub fn write(tasks: &[FinishedTask], keep_context_ids: bool) -> TraceText {
     let mut text = String::from("arrival_s,service_s,context_tokens,output_tokens,session,announced_s\n");
     let mut numbers: HashMap<&str, usize> = HashMap::new();
     for task in tasks {
@@ -37,7 +37,7 @@ pub fn write(tasks: &[Finished], keep_context_ids: bool) -> Written {
         // Writing to a string does not fail.
         let _ = writeln!(text, "{arrival_s},{},,,{session},{announced_s}", task.service_s);
     }
-    Written { text, contexts: numbers.len() }
+    TraceText { text, contexts: numbers.len() }
 }
 
 /// Seconds from `begin` to `at`, negative before it.
@@ -67,8 +67,8 @@ mod tests {
 
     use super::*;
 
-    fn tasks() -> Vec<Finished> {
-        let task = |micros: i64, service_s, context: Option<&str>| Finished {
+    fn tasks() -> Vec<FinishedTask> {
+        let task = |micros: i64, service_s, context: Option<&str>| FinishedTask {
             due: Timestamp::from_micros(1_700_000_000_000_000 + micros),
             service_s,
             context: context.map(str::to_owned),

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 /// A task that has ended, and on which an agent worked.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Finished {
+pub struct FinishedTask {
     /// When it was due.
     pub due: Timestamp,
     /// Seconds from the start to the end of its last attempt.
@@ -21,7 +21,7 @@ pub struct Finished {
 
 /// What is read of a listed task; the rest is ignored.
 #[derive(Deserialize)]
-struct Listed {
+struct ListedTask {
     state: String,
     submitted_at: Timestamp,
     run_at: Timestamp,
@@ -34,27 +34,27 @@ struct Listed {
 
 /// A listed task: finished, ended without an agent, or not ended.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Seen {
+pub enum TaskEnd {
     /// It counts.
-    Finished(Finished),
+    Finished(FinishedTask),
     /// It was cancelled or expired before it reached an agent.
     NeverStarted,
     /// It waits or runs.
     Open,
 }
 
-impl Finished {
+impl FinishedTask {
     /// Reads a task of a listing.
     ///
     /// # Errors
     /// When it is none.
-    pub fn read(task: &Value) -> anyhow::Result<Seen> {
-        let task = Listed::deserialize(task).context("the service lists tasks in an unknown form")?;
+    pub fn read(task: &Value) -> anyhow::Result<TaskEnd> {
+        let task = ListedTask::deserialize(task).context("the service lists tasks in an unknown form")?;
         if ["scheduled", "queued", "running"].contains(&task.state.as_str()) {
-            return Ok(Seen::Open);
+            return Ok(TaskEnd::Open);
         }
-        let Some((started, finished)) = task.started_at.zip(task.finished_at) else { return Ok(Seen::NeverStarted) };
-        Ok(Seen::Finished(Self {
+        let Some((started, finished)) = task.started_at.zip(task.finished_at) else { return Ok(TaskEnd::NeverStarted) };
+        Ok(TaskEnd::Finished(Self {
             due: task.run_at.max(task.submitted_at),
             service_s: finished.since(started).as_secs_f64(),
             context: task.context,
@@ -67,7 +67,7 @@ impl Finished {
 #[derive(Debug)]
 pub struct FinishedTasks {
     /// The finished tasks; by time once sorted.
-    pub tasks: Vec<Finished>,
+    pub tasks: Vec<FinishedTask>,
     /// Tasks that ended without an agent.
     pub skipped: u64,
     from: Timestamp,
@@ -82,11 +82,11 @@ impl FinishedTasks {
     }
 
     /// Retains a task, or counts it.
-    pub fn take(&mut self, seen: Seen) {
-        match seen {
-            Seen::Finished(task) if (self.from..self.to).contains(&task.due) => self.tasks.push(task),
-            Seen::NeverStarted => self.skipped += 1,
-            Seen::Finished(_) | Seen::Open => {}
+    pub fn add(&mut self, task: TaskEnd) {
+        match task {
+            TaskEnd::Finished(task) if (self.from..self.to).contains(&task.due) => self.tasks.push(task),
+            TaskEnd::NeverStarted => self.skipped += 1,
+            TaskEnd::Finished(_) | TaskEnd::Open => {}
         }
     }
 
@@ -112,7 +112,7 @@ mod tests {
         };
         let mut found = FinishedTasks::between(Some("2026-01-31T12:00:05Z".parse().expect("a time")), None);
         for task in [task("succeeded", Some("2026-01-31T12:00:07Z")), task("cancelled", None), task("running", None)] {
-            found.take(Finished::read(&task).expect("a task"));
+            found.add(FinishedTask::read(&task).expect("a task"));
         }
         assert_eq!((found.tasks.len(), found.skipped), (1, 1));
         assert_eq!(
@@ -120,8 +120,8 @@ mod tests {
             (2.5, "2026-01-31T12:00:05.000000Z")
         );
         let mut later = FinishedTasks::between(Some("2026-01-31T12:00:06Z".parse().expect("a time")), None);
-        later.take(Seen::Finished(found.tasks[0].clone()));
+        later.add(TaskEnd::Finished(found.tasks[0].clone()));
         assert!(later.tasks.is_empty());
-        assert!(Finished::read(&json!({"state": "succeeded"})).is_err());
+        assert!(FinishedTask::read(&json!({"state": "succeeded"})).is_err());
     }
 }

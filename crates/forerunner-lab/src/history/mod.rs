@@ -3,5 +3,5 @@
 mod csv;
 mod finished;
 
-pub use csv::{Written, save, write};
-pub use finished::{Finished, FinishedTasks};
+pub use csv::{TraceText, save, write};
+pub use finished::{FinishedTask, FinishedTasks};

@@ -24,7 +24,7 @@ pub fn read(source: Source, asked: &Mapping, mut to: Collector) -> Result<Collec
     let mut mapping = asked.clone();
     mapping.default_to(Key::Arrival, "time", None);
     mapping.default_to(Key::Duration, "request_time", Some(Unit::Seconds));
-    let mut second = Second { mapping: &mapping, at: 0.0, entries: Vec::new() };
+    let mut second = RequestsOfSecond { mapping: &mapping, at: 0.0, entries: Vec::new() };
     to.notation = Some(("time".to_owned(), Notation::Date));
     let mut how = None;
     let asks_duration = asked.get(Key::Duration);
@@ -42,7 +42,7 @@ pub fn read(source: Source, asked: &Mapping, mut to: Collector) -> Result<Collec
         let took = match asks_duration {
             Some(column) => entry.named(&column.name).and_then(|text| {
                 let unit = column.unit.or_else(|| Unit::of_column(&column.name));
-                Some(Took { seconds: times::duration(text, unit)?, is_decimal: text.contains('.') })
+                Some(RequestDuration { seconds: times::duration(text, unit)?, is_decimal: text.contains('.') })
             }),
             None => entry.took(),
         };
@@ -72,14 +72,14 @@ pub fn read(source: Source, asked: &Mapping, mut to: Collector) -> Result<Collec
 }
 
 /// The requests whose lines have the same time.
-struct Second<'a> {
+struct RequestsOfSecond<'a> {
     mapping: &'a Mapping,
     at: f64,
-    entries: Vec<(u64, Took, Option<String>)>,
+    entries: Vec<(u64, RequestDuration, Option<String>)>,
 }
 
-impl Second<'_> {
-    fn add(&mut self, line: u64, entry: &Entry, took: Took, to: &mut Collector) -> Result<(), String> {
+impl RequestsOfSecond<'_> {
+    fn add(&mut self, line: u64, entry: &Entry, took: RequestDuration, to: &mut Collector) -> Result<(), String> {
         if entry.at != self.at {
             self.flush(to)?;
             self.at = entry.at;
@@ -109,7 +109,7 @@ impl Second<'_> {
 
 /// How long a request took.
 #[derive(Debug, Clone, Copy, PartialEq)]
-struct Took {
+struct RequestDuration {
     seconds: f64,
     /// Written with a decimal point: as nginx does.
     is_decimal: bool,
@@ -147,15 +147,15 @@ impl<'a> Entry<'a> {
 
     /// The duration: a field of such a name, else the first decimal number, else the last whole one, which Apache writes
     /// in microseconds.
-    fn took(&self) -> Option<Took> {
+    fn took(&self) -> Option<RequestDuration> {
         let named = || DURATIONS.iter().find_map(|name| self.named(name));
         let decimal = || self.rest.iter().copied().find(|field| field.contains('.') && is_number(field));
         if let Some(text) = named().or_else(decimal) {
             let seconds = times::duration(text, None)?;
-            return Some(Took { seconds, is_decimal: true });
+            return Some(RequestDuration { seconds, is_decimal: true });
         }
         let whole = self.rest.iter().copied().rfind(|field| is_number(field))?;
-        Some(Took { seconds: times::duration(whole, Some(Unit::Micros))?, is_decimal: false })
+        Some(RequestDuration { seconds: times::duration(whole, Some(Unit::Micros))?, is_decimal: false })
     }
 
     /// A field by its name: `remote_addr`, `remote_user`, or one that is written as `name=value`, or by its number behind
@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn durations_are_found_behind_the_size() {
         let begin = r#"10.0.0.1 - ann [10/Oct/2025:13:55:36 +0000] "GET /\"x y\" HTTP/1.1" 200 12"#;
-        let took = |seconds, is_decimal| Some(Took { seconds, is_decimal });
+        let took = |seconds, is_decimal| Some(RequestDuration { seconds, is_decimal });
         for (rest, expected) in [
             (r#"" "-" "Mozilla/5.0 (X11)" 0.250"#, took(0.25, true)),
             (r#"" "-" "curl/8.1" "-" 512 1.500 [up] 1.400"#, took(1.5, true)),

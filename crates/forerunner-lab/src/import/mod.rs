@@ -29,7 +29,7 @@ use self::{collector::Collector, format::Format, source::Source};
 
 /// A trace, and what is worth knowing about how it was read.
 #[derive(Debug)]
-pub struct Imported {
+pub struct ImportedTrace {
     /// The tasks.
     pub trace: Trace,
     /// Messages for people.
@@ -40,12 +40,12 @@ pub struct Imported {
 ///
 /// # Errors
 /// [`Usage`] names the source, the line, the column and the remedy.
-pub fn read(path: &Path, args: &ImportArgs) -> Result<Imported, Usage> {
+pub fn read(path: &Path, args: &ImportArgs) -> Result<ImportedTrace, Usage> {
     let source = Source::open(path).map_err(Usage)?;
     import(source, args).map_err(Usage)
 }
 
-fn import(source: Source, args: &ImportArgs) -> Result<Imported, String> {
+fn import(source: Source, args: &ImportArgs) -> Result<ImportedTrace, String> {
     let format = match args.format {
         Some(format) => format,
         None => Format::guess(source.head()).map_err(|why| format!("trace `{}`: {why}", source.place()))?,
@@ -60,7 +60,7 @@ fn import(source: Source, args: &ImportArgs) -> Result<Imported, String> {
     }?;
     let (tasks, notes) = collector.finish()?;
     let trace = Trace::new(name, tasks).map_err(|error| error.to_string())?;
-    Ok(Imported { trace, notes })
+    Ok(ImportedTrace { trace, notes })
 }
 
 #[cfg(test)]

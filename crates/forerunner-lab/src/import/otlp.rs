@@ -61,7 +61,7 @@ impl Spans<'_> {
             by_line(source, &mut bad, &mut |number, line, bad| {
                 self.number = number;
                 let (mut failed, mut parser) = (None, serde_json::Deserializer::from_slice(line));
-                let walk = Walk { spans: self, budget: None, failed: &mut failed };
+                let walk = SpanVisitor { spans: self, budget: None, failed: &mut failed };
                 if let Err(error) = walk.deserialize(&mut parser).and_then(|()| parser.end()) {
                     failed.map_or(Ok(()), Err)?;
                     bad.add_bad(number, || no_json(&error, line));
@@ -76,7 +76,7 @@ impl Spans<'_> {
             collector.unit = "span";
         }
         values(source, &place, |parser, budget| {
-            Walk { spans: self, budget: Some(budget), failed: &mut failed }.deserialize(parser)
+            SpanVisitor { spans: self, budget: Some(budget), failed: &mut failed }.deserialize(parser)
         })
         .map_err(|error| failed.unwrap_or(error))
     }
@@ -161,14 +161,14 @@ fn value<'a>(span: &'a Map<String, Value>, name: &str) -> Option<Cow<'a, str>> {
 }
 
 /// Goes through requests down to the spans; everything else is skipped unread.
-struct Walk<'a, 'b> {
+struct SpanVisitor<'a, 'b> {
     spans: &'a mut Spans<'b>,
     budget: Option<&'a Budget>,
     /// Why a span ends the reading.
     failed: &'a mut Option<String>,
 }
 
-impl<'de> DeserializeSeed<'de> for Walk<'_, '_> {
+impl<'de> DeserializeSeed<'de> for SpanVisitor<'_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -176,7 +176,7 @@ impl<'de> DeserializeSeed<'de> for Walk<'_, '_> {
     }
 }
 
-impl<'de> Visitor<'de> for Walk<'_, '_> {
+impl<'de> Visitor<'de> for SpanVisitor<'_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -185,7 +185,7 @@ impl<'de> Visitor<'de> for Walk<'_, '_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         let Self { spans, budget, failed } = self;
-        let mut next = || seq.next_element_seed(Walk { spans: &mut *spans, budget, failed: &mut *failed });
+        let mut next = || seq.next_element_seed(SpanVisitor { spans: &mut *spans, budget, failed: &mut *failed });
         while next()?.is_some() {}
         Ok(())
     }
@@ -195,9 +195,9 @@ impl<'de> Visitor<'de> for Walk<'_, '_> {
         while let Some(key) = map.next_key::<Cow<'_, str>>()? {
             match &*key {
                 "resourceSpans" | "resource_spans" | "scopeSpans" | "scope_spans" | "instrumentationLibrarySpans" => {
-                    map.next_value_seed(Walk { spans: &mut *spans, budget, failed: &mut *failed })?;
+                    map.next_value_seed(SpanVisitor { spans: &mut *spans, budget, failed: &mut *failed })?;
                 }
-                "spans" => map.next_value_seed(Each { spans: &mut *spans, budget, failed: &mut *failed })?,
+                "spans" => map.next_value_seed(SpanListVisitor { spans: &mut *spans, budget, failed: &mut *failed })?,
                 _ => drop(map.next_value::<IgnoredAny>()?),
             }
         }
@@ -206,13 +206,13 @@ impl<'de> Visitor<'de> for Walk<'_, '_> {
 }
 
 /// Hands over the spans of a list one by one.
-struct Each<'a, 'b> {
+struct SpanListVisitor<'a, 'b> {
     spans: &'a mut Spans<'b>,
     budget: Option<&'a Budget>,
     failed: &'a mut Option<String>,
 }
 
-impl<'de> DeserializeSeed<'de> for Each<'_, '_> {
+impl<'de> DeserializeSeed<'de> for SpanListVisitor<'_, '_> {
     type Value = ();
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
@@ -220,7 +220,7 @@ impl<'de> DeserializeSeed<'de> for Each<'_, '_> {
     }
 }
 
-impl<'de> Visitor<'de> for Each<'_, '_> {
+impl<'de> Visitor<'de> for SpanListVisitor<'_, '_> {
     type Value = ();
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -229,7 +229,7 @@ impl<'de> Visitor<'de> for Each<'_, '_> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         let Self { spans, budget, failed } = self;
-        let mut next = || seq.next_element_seed(Each { spans: &mut *spans, budget, failed: &mut *failed });
+        let mut next = || seq.next_element_seed(SpanListVisitor { spans: &mut *spans, budget, failed: &mut *failed });
         while next()?.is_some() {}
         Ok(())
     }

@@ -100,7 +100,7 @@ impl Budget {
     /// Limits what `reader` gives between two calls of [`Budget::renew`].
     pub fn limit<R: BufRead>(reader: R) -> (Self, impl Read) {
         let budget = Self(Rc::new(Cell::new(LONGEST_RECORD)));
-        (budget.clone(), Limited { reader, budget })
+        (budget.clone(), LimitedReader { reader, budget })
     }
 
     /// Begins a new record.
@@ -109,12 +109,12 @@ impl Budget {
     }
 }
 
-struct Limited<R> {
+struct LimitedReader<R> {
     reader: R,
     budget: Budget,
 }
 
-impl<R: Read> Read for Limited<R> {
+impl<R: Read> Read for LimitedReader<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let left = self.budget.0.get();
         if left == 0 {

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn read(text: &[u8], args: &ImportArgs) -> Result<Imported, String> {
+fn read(text: &[u8], args: &ImportArgs) -> Result<ImportedTrace, String> {
     let source =
         Source::new("x".to_owned(), "x", BufReader::new(Cursor::new(text.to_vec()))).map_err(|e| e.to_string())?;
     import(source, args)

@@ -109,7 +109,7 @@ mod tests {
     use forerunner_forecast::Objective;
     use forerunner_sim::{TraceTask, least_fixed_in};
 
-    use super::{super::args::Asked, *};
+    use super::{super::args::PolicyArg, *};
 
     #[test]
     fn a_pool_that_is_too_late_learns_what_would_do() {
@@ -120,7 +120,7 @@ mod tests {
         let limits = PolicyLimits { min: 1, max: 40, cold_start_s: 30.0, tick_s: 1.0, objective: Objective::default() };
         let settings = Replay { warm_up_s: 0.0, ..Replay::new(limits) };
         let (least_fixed, fixed) = least_fixed_in(&trace, &settings);
-        let asked: Asked = "utilisation".parse().expect("a policy");
+        let asked: PolicyArg = "utilisation".parse().expect("a policy");
         let report = replay(&trace, build(asked.kind, limits).expect("valid").as_mut(), &settings).report;
         assert!(!report.meets_objective());
         let cell = Cell {

@@ -73,11 +73,11 @@ pub struct ReplayArgs {
     pub as_live: Option<f64>,
     /// A policy, with settings after a colon; default: every policy. May be repeated.
     #[arg(long, value_name = "NAME[:SETTINGS]")]
-    pub policy: Vec<Asked>,
+    pub policy: Vec<PolicyArg>,
     /// The rule that sizes your pool today, such as fixed:46 or hpa:target=0.7: the answer compares it with the first
     /// policy, in agent-hours.
     #[arg(long, value_name = "NAME[:SETTINGS]", conflicts_with_all = ["what_if", "table"])]
-    pub today: Option<Asked>,
+    pub today: Option<PolicyArg>,
     /// What an agent costs, such as 0.42/h or EUR 10/day: the answer is in money as well.
     #[arg(long, value_name = "AMOUNT/TIME")]
     pub price: Option<Price>,
@@ -116,14 +116,14 @@ pub struct ReplayArgs {
 
 /// A policy from the command line.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Asked {
+pub struct PolicyArg {
     /// Which, with its settings.
     pub kind: PolicyKind,
     /// The settings as written; empty for the defaults.
     pub params: String,
 }
 
-impl std::str::FromStr for Asked {
+impl std::str::FromStr for PolicyArg {
     type Err = forerunner_forecast::Error;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {

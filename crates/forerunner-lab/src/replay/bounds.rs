@@ -7,7 +7,7 @@ use forerunner_sim::{LastValue, Outcome, Replay, Report, Trace, WaitSummary, per
 
 use super::{
     cell::Cell,
-    plot::{Plot, Room},
+    plot::{Plot, PlotBudget},
 };
 
 /// Name of the bound in tables and JSON.
@@ -42,9 +42,9 @@ pub fn work(trace: &Trace, settings: &Replay) -> Report {
 }
 
 /// Draws the bounds of a cell, and the naive rule.
-pub fn plot(trace: &Trace, cell: &mut Cell, room: Room) {
+pub fn plot(trace: &Trace, cell: &mut Cell, budget: PlotBudget) {
     let settings = Replay { timeline: true, ..cell.replay.clone() };
-    let draw = |outcome: &Outcome| Some(Plot::of(trace, outcome, Vec::new(), cell, room));
+    let draw = |outcome: &Outcome| Some(Plot::of(trace, outcome, Vec::new(), cell, budget));
     let perfect = draw(&perfect_outcome(trace, &settings));
     let work = draw(&at_once(trace, &settings));
     let naive =

@@ -25,7 +25,7 @@ mod watch;
 mod windows;
 pub(crate) mod workers;
 
-pub use args::{Asked, ReplayArgs};
+pub use args::{PolicyArg, ReplayArgs};
 pub use html::Theme;
 
 use self::study::{Row, Study};

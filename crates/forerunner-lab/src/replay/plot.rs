@@ -21,12 +21,12 @@ const RATE_SPAN_S: f64 = 10.0;
 
 /// How much of one cell the page has room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Room {
+pub struct PlotBudget {
     buckets: usize,
     changes: usize,
 }
 
-impl Room {
+impl PlotBudget {
     /// Shares the page among plots.
     pub fn shared_by(plots: usize) -> Self {
         let bytes = PAGE_BYTES / plots.max(1);
@@ -81,10 +81,10 @@ pub struct Plot {
 
 impl Plot {
     /// Makes a replay small.
-    pub fn of(trace: &Trace, outcome: &Outcome, changes: Vec<Change>, cell: &Cell, room: Room) -> Self {
+    pub fn of(trace: &Trace, outcome: &Outcome, changes: Vec<Change>, cell: &Cell, budget: PlotBudget) -> Self {
         let limits = &cell.replay.limits;
         let end_s = outcome.timeline.last().map_or(0.0, |point| point.t).max(cell.span_s).max(1.0);
-        let buckets = room.buckets.min((end_s / limits.tick_s).ceil().max(1.0) as usize);
+        let buckets = budget.buckets.min((end_s / limits.tick_s).ceil().max(1.0) as usize);
         let grid = Grid { width_s: end_s / buckets as f64, buckets };
         let of = |value: fn(&TimelinePoint) -> f64| grid.series(outcome.timeline.iter().map(|p| (p.t, value(p))));
         let ahead_s = limits.cold_start_s + limits.tick_s;
@@ -102,7 +102,7 @@ impl Plot {
             depth: of(|p| f64::from(p.depth)),
             waits: grid.series(waits()),
             late: grid.counts(late),
-            changes: largest(changes, room.changes),
+            changes: largest(changes, budget.changes),
             all_changes,
         }
     }
@@ -255,6 +255,6 @@ mod tests {
             |t: f64, before, desired| Change { t, before, desired, reason: ReasonCode::Surge, detail: String::new() };
         let marks = largest(vec![change(1.0, 1, 9), change(2.0, 9, 8), change(3.0, 8, 2)], 2);
         assert_eq!(marks.iter().map(|mark| mark.t).collect::<Vec<_>>(), [1.0, 3.0]);
-        assert!(Room::shared_by(1).buckets == MOST_BUCKETS && Room::shared_by(100).buckets >= 100);
+        assert!(PlotBudget::shared_by(1).buckets == MOST_BUCKETS && PlotBudget::shared_by(100).buckets >= 100);
     }
 }

@@ -2,22 +2,22 @@
 
 use forerunner_forecast::{FixedSettings, PolicyKind};
 
-use super::args::Asked;
+use super::args::PolicyArg;
 
 /// Every policy with its defaults. A fixed pool has none: it gets the least size that meets the objective, which only
 /// hindsight knows; the second value marks that.
-pub fn all(least_fixed: u32) -> Vec<(Asked, bool)> {
+pub fn all(least_fixed: u32) -> Vec<(PolicyArg, bool)> {
     let fixed =
-        || Asked { kind: PolicyKind::Fixed(FixedSettings { size: least_fixed }), params: least_fixed.to_string() };
+        || PolicyArg { kind: PolicyKind::Fixed(FixedSettings { size: least_fixed }), params: least_fixed.to_string() };
     let read = |name: &&str| name.parse().map_or_else(|_| (fixed(), true), |asked| (asked, false));
     PolicyKind::NAMES.iter().map(read).collect()
 }
 
 /// The settings that a sweep tries beside the requested ones; none for rules without tuning.
-pub fn grid(policy: &str) -> Vec<Asked> {
+pub fn grid(policy: &str) -> Vec<PolicyArg> {
     let tried = forerunner_sim::grid(policy).unwrap_or_default();
     // The first ones are the defaults, which are included anyway.
-    tried.into_iter().skip(1).map(|setting| Asked { kind: setting.kind, params: setting.params }).collect()
+    tried.into_iter().skip(1).map(|setting| PolicyArg { kind: setting.kind, params: setting.params }).collect()
 }
 
 #[cfg(test)]
@@ -29,7 +29,7 @@ mod tests {
         let all = all(7);
         let names: Vec<&str> = all.iter().map(|(asked, _)| asked.kind.name()).collect();
         assert_eq!(names, PolicyKind::NAMES);
-        let fixed = Asked { kind: PolicyKind::Fixed(FixedSettings { size: 7 }), params: "7".to_owned() };
+        let fixed = PolicyArg { kind: PolicyKind::Fixed(FixedSettings { size: 7 }), params: "7".to_owned() };
         assert!(all.contains(&(fixed, true)), "only a fixed pool needs hindsight: {all:?}");
         assert_eq!(all.iter().filter(|(_, hindsight)| *hindsight).count(), 1);
     }

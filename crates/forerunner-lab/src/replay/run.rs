@@ -10,10 +10,10 @@ use indicatif::ProgressBar;
 
 use super::{
     advice::{self, Advice},
-    args::{Asked, ReplayArgs},
+    args::{PolicyArg, ReplayArgs},
     bounds,
     cell::Cell,
-    plot::{Plot, Room},
+    plot::{Plot, PlotBudget},
     rules,
     study::{Run, Study},
     traces::Source,
@@ -43,8 +43,8 @@ pub struct FirstTimeline {
 /// When a policy's settings are invalid, or a file cannot be written.
 pub fn run(args: &ReplayArgs, sources: &[Source]) -> anyhow::Result<(Study, FirstTimeline)> {
     let threads = args.threads.map_or_else(|| thread::available_parallelism().map_or(1, usize::from), usize::from);
-    let wanted = wanted(args, sources);
-    let span = |replayed: &Wanted| sources[replayed.source].trace.span_s();
+    let wanted = cell_specs(args, sources);
+    let span = |replayed: &CellSpec| sources[replayed.source].trace.span_s();
     let bar = progress::bar(wanted.iter().map(|cell| (YARDSTICK_SHARE * span(cell)) as u64).sum(), "measuring");
     bar.set_style(progress::style("{prefix} {bar:32} {percent:>3} %  {eta} left"));
     let mut cells = workers::map(&wanted, threads, |cell| {
@@ -54,13 +54,13 @@ pub fn run(args: &ReplayArgs, sources: &[Source]) -> anyhow::Result<(Study, Firs
     });
     share_bounds(&mut cells, args);
     let jobs = jobs(args, &cells);
-    let room = Room::shared_by(cells.len() * ROWS_A_CELL);
+    let budget = PlotBudget::shared_by(cells.len() * ROWS_A_CELL);
     if args.report.is_some() {
-        cells.iter_mut().for_each(|cell| bounds::plot(&sources[cell.source].trace, cell, room));
+        cells.iter_mut().for_each(|cell| bounds::plot(&sources[cell.source].trace, cell, budget));
     }
     bar.set_prefix("replaying");
     bar.inc_length(jobs.iter().map(|job| cells[job.cell].span_s as u64).sum());
-    let done = workers::map(&jobs, threads, |job| job.run(args, sources, &cells[job.cell], room, &bar));
+    let done = workers::map(&jobs, threads, |job| job.run(args, sources, &cells[job.cell], budget, &bar));
     bar.finish_and_clear();
     let mut kept = FirstTimeline::default();
     let mut runs = Vec::with_capacity(done.len());
@@ -92,24 +92,24 @@ fn advice(args: &ReplayArgs, sources: &[Source], study: &Study, threads: usize) 
 }
 
 /// A cell before anything was replayed in it.
-struct Wanted {
+struct CellSpec {
     source: usize,
     cold_start_s: f64,
     share: f64,
 }
 
-fn wanted(args: &ReplayArgs, sources: &[Source]) -> Vec<Wanted> {
+fn cell_specs(args: &ReplayArgs, sources: &[Source]) -> Vec<CellSpec> {
     let shares = if args.what_if.is_empty() { vec![args.share] } else { args.what_if.clone() };
     let of_source = |source| {
         let shares = &shares;
         args.cold_start
             .iter()
-            .flat_map(move |&cold_start_s| shares.iter().map(move |&share| Wanted { source, cold_start_s, share }))
+            .flat_map(move |&cold_start_s| shares.iter().map(move |&share| CellSpec { source, cold_start_s, share }))
     };
     (0..sources.len()).flat_map(of_source).collect()
 }
 
-impl Wanted {
+impl CellSpec {
     fn measure(&self, args: &ReplayArgs, sources: &[Source]) -> Cell {
         let Source { trace, warm_up_s } = &sources[self.source];
         let mut objective = args.objective();
@@ -156,9 +156,9 @@ fn share_bounds(cells: &mut [Cell], args: &ReplayArgs) {
 }
 
 /// One policy to replay in one cell.
-struct Job {
+struct ReplayJob {
     cell: usize,
-    asked: Asked,
+    asked: PolicyArg,
     swept: bool,
     is_today: bool,
     /// It is the first of its cell: the one that files are of.
@@ -166,23 +166,29 @@ struct Job {
 }
 
 /// The jobs, the longest traces first.
-fn jobs(args: &ReplayArgs, cells: &[Cell]) -> Vec<Job> {
+fn jobs(args: &ReplayArgs, cells: &[Cell]) -> Vec<ReplayJob> {
     let mut jobs = Vec::new();
     for (cell, of) in cells.iter().enumerate() {
         for (index, (asked, hindsight)) in policies(args, of).into_iter().enumerate() {
             let grid = if args.sweep { rules::grid(asked.kind.name()) } else { Vec::new() };
-            jobs.push(Job { cell, asked, swept: hindsight, is_today: false, shown: index == 0 });
-            jobs.extend(grid.into_iter().map(|asked| Job { cell, asked, swept: true, is_today: false, shown: false }));
+            jobs.push(ReplayJob { cell, asked, swept: hindsight, is_today: false, shown: index == 0 });
+            jobs.extend(grid.into_iter().map(|asked| ReplayJob {
+                cell,
+                asked,
+                swept: true,
+                is_today: false,
+                shown: false,
+            }));
         }
         let today = args.today.clone();
-        jobs.extend(today.map(|asked| Job { cell, asked, swept: false, is_today: true, shown: false }));
+        jobs.extend(today.map(|asked| ReplayJob { cell, asked, swept: false, is_today: true, shown: false }));
     }
     jobs.sort_by(|a, b| cells[b.cell].span_s.total_cmp(&cells[a.cell].span_s));
     jobs
 }
 
 /// The policies of a cell, and whether hindsight chose their settings.
-fn policies(args: &ReplayArgs, cell: &Cell) -> Vec<(Asked, bool)> {
+fn policies(args: &ReplayArgs, cell: &Cell) -> Vec<(PolicyArg, bool)> {
     let all = rules::all(cell.least_fixed);
     match (args.policy.is_empty(), args.what_if.is_empty()) {
         (false, _) => args.policy.iter().map(|asked| (asked.clone(), false)).collect(),
@@ -191,7 +197,7 @@ fn policies(args: &ReplayArgs, cell: &Cell) -> Vec<(Asked, bool)> {
     }
 }
 
-impl Job {
+impl ReplayJob {
     fn keeps_timeline(&self, args: &ReplayArgs) -> bool {
         self.shown && args.timeline.is_some()
     }
@@ -211,7 +217,7 @@ impl Job {
         args: &ReplayArgs,
         sources: &[Source],
         cell: &Cell,
-        room: Room,
+        budget: PlotBudget,
         bar: &ProgressBar,
     ) -> anyhow::Result<(Run, Vec<TimelinePoint>)> {
         let plotted = args.report.is_some();
@@ -229,7 +235,7 @@ impl Job {
         };
         let outcome = replay(&sources[cell.source].trace, &mut watched, &settings);
         let changes = watched.finish(cell.span_s).with_context(|| "the observations cannot be written")?;
-        let plot = plotted.then(|| Plot::of(&sources[cell.source].trace, &outcome, changes, cell, room));
+        let plot = plotted.then(|| Plot::of(&sources[cell.source].trace, &outcome, changes, cell, budget));
         let Self { cell, asked, swept, is_today, .. } = self;
         let (cell, asked) = (*cell, asked.clone());
         let run = Run { cell, asked, swept: *swept, is_today: *is_today, report: outcome.report, plot };

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::{
     advice::{Advice, Remedy},
-    args::Asked,
+    args::PolicyArg,
     cell::{Bound, Cell},
     plot::Plot,
     pool_block,
@@ -18,7 +18,7 @@ pub struct Run {
     /// Which of the cells.
     pub cell: usize,
     /// The policy.
-    pub asked: Asked,
+    pub asked: PolicyArg,
     /// Whether a sweep tried the setting, and not the command line.
     pub swept: bool,
     /// Whether it is the rule that sizes the pool today.

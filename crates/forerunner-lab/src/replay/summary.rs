@@ -203,7 +203,7 @@ mod tests {
     use forerunner_sim::{Replay, Trace, TraceTask};
 
     use super::{
-        super::{args::Asked, bounds, cell::Cell},
+        super::{args::PolicyArg, bounds, cell::Cell},
         *,
     };
 
@@ -226,7 +226,7 @@ mod tests {
         };
         let run = |cell, name: &str, params: &str, swept, late_share, cost| Run {
             cell,
-            asked: Asked { kind: name.parse::<PolicyKind>().expect("a policy"), params: params.to_owned() },
+            asked: PolicyArg { kind: name.parse::<PolicyKind>().expect("a policy"), params: params.to_owned() },
             swept,
             is_today: false,
             report: forerunner_sim::Report { late_share, instance_s: 100.0 * cost, ..report.clone() },

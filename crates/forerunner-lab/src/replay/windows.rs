@@ -12,7 +12,7 @@ use forerunner_sim::{AsLive, Replay, Trace, perfect, replay};
 use serde::Serialize;
 
 use super::{
-    args::{Asked, ReplayArgs},
+    args::{PolicyArg, ReplayArgs},
     traces::Source,
     workers,
 };
@@ -60,9 +60,9 @@ pub fn run(args: &ReplayArgs, window_s: f64, sources: &[Source]) -> anyhow::Resu
         let text = format!("no window of {window_s} s has {FEWEST_TASKS} tasks; use longer --windows");
         return Err(Usage(text).into());
     }
-    let default = [Asked { kind: PolicyKind::default(), params: String::new() }];
+    let default = [PolicyArg { kind: PolicyKind::default(), params: String::new() }];
     let policies = if args.policy.is_empty() { &default[..] } else { &args.policy };
-    let mut jobs: Vec<(f64, &Asked, &Window)> = Vec::new();
+    let mut jobs: Vec<(f64, &PolicyArg, &Window)> = Vec::new();
     for &cold_start_s in &args.cold_start {
         for policy in policies {
             jobs.extend(windows.iter().map(|window| (cold_start_s, policy, window)));
@@ -83,7 +83,7 @@ fn one(
     args: &ReplayArgs,
     window_s: f64,
     cold_start_s: f64,
-    asked: &Asked,
+    asked: &PolicyArg,
     window: &Window,
 ) -> anyhow::Result<WindowRow> {
     let most_in_service = window.trace.most_in_service();

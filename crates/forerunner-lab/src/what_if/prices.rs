@@ -59,7 +59,7 @@ pub fn prices(
             return Ok(None);
         }
         let least_s = perfect(trace, &settings).instance_s;
-        let mut policy = Stoppable { policy: build(kind, limits)?, newest: None, is_stopped };
+        let mut policy = CancellablePolicy { policy: build(kind, limits)?, newest: None, is_stopped };
         let report = replay(trace, &mut policy, &settings).report;
         Ok((!is_stopped()).then(|| Price {
             share,
@@ -77,13 +77,13 @@ pub fn prices(
 }
 
 /// A policy that stops deciding: the rest of the replay takes no time, and its result is dropped.
-struct Stoppable<'a> {
+struct CancellablePolicy<'a> {
     policy: Box<dyn Policy>,
     newest: Option<Decision>,
     is_stopped: &'a (dyn Fn() -> bool + Sync),
 }
 
-impl Policy for Stoppable<'_> {
+impl Policy for CancellablePolicy<'_> {
     fn name(&self) -> &'static str {
         self.policy.name()
     }

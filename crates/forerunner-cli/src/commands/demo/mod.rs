@@ -15,10 +15,12 @@ use forerunner_console::{
 };
 use forerunner_core::{format_duration, parse_duration};
 use forerunner_forecast::{Objective, PolicyKind, PolicyLimits, build};
-use forerunner_lab::demo::{self, Conversation, Day, DemoReport, Figures, Live, Load, Scene, Shape};
+use forerunner_lab::demo::{
+    self, Conversation, DemoReport, LivePart, Load, LoadShape, RunStats, ScreenContent, VirtualDay,
+};
 use forerunner_runtime::PoolSettings;
 
-use self::{service::OverHttp, stage::Stage, view::DemoView};
+use self::{service::HttpService, stage::Stage, view::DemoView};
 use crate::{
     exit::Interrupted,
     signals::{Signals, StopSignal},
@@ -81,7 +83,7 @@ pub async fn run(args: DemoArgs, out: &Output) -> anyhow::Result<()> {
         ))
         .into());
     }
-    let shape = if args.flat { Shape::Flat } else { Shape::Waves };
+    let shape = if args.flat { LoadShape::Flat } else { LoadShape::Waves };
     let load = Load::new(shape, f64::from(args.seconds), args.seed)?;
     if let Some(path) = &args.arrivals {
         load.save(path).with_context(|| format!("cannot write `{}`", path.display()))?;
@@ -105,15 +107,15 @@ pub async fn run(args: DemoArgs, out: &Output) -> anyhow::Result<()> {
     };
     let (live, conversation) = lived?;
     cleared?;
-    let told = plan.told(live, conversation, &day)?;
-    out.show(&told.to_json(), || closing(&told, out))?;
-    judge(&told)
+    let report = plan.report(live, conversation, &day)?;
+    out.show(&report.to_json(), || closing(&report, out))?;
+    judge(&report)
 }
 
 /// Replays the day, and shows its table.
-async fn show_day(out: &Output) -> anyhow::Result<Day> {
+async fn show_day(out: &Output) -> anyhow::Result<VirtualDay> {
     output::note(&format!("{}\n", out.strong(&format!("1. In virtual time: {}", demo::DAY_NAME))));
-    let day = tokio::task::spawn_blocking(Day::replay).await??;
+    let day = tokio::task::spawn_blocking(VirtualDay::replay).await??;
     output::note(&format!(
         "{}\n\n{}",
         day.table(),
@@ -133,7 +135,7 @@ struct Plan {
     theirs: PoolSettings,
     against: String,
     /// Both rules, and the least fixed pool that is on time.
-    replayed: [Figures; 3],
+    replayed: [RunStats; 3],
 }
 
 impl Plan {
@@ -152,12 +154,12 @@ impl Plan {
         let against = kind.to_string().replace(':', " at ");
         let confirm = |name: &str, settings: &PoolSettings| {
             let report = demo::confirm(&load, settings.policy, settings.limits(), settings.cooldown.as_secs_f64())?;
-            Ok::<_, anyhow::Error>(Figures::simulated(name, &report))
+            Ok::<_, anyhow::Error>(RunStats::simulated(name, &report))
         };
         let replayed = [
             confirm("Forerunner", &ours)?,
             confirm(&against, &theirs)?,
-            Figures::simulated(format!("fixed at {size}"), &fixed),
+            RunStats::simulated(format!("fixed at {size}"), &fixed),
         ];
         Ok(Self { load, ours, theirs, against, replayed })
     }
@@ -180,8 +182,8 @@ impl Plan {
         format!("Both rules have seen {:.0} minutes of such tasks before, in virtual time.", demo::HISTORY_S / 60.0)
     }
 
-    fn scene(&self) -> Scene {
-        Scene {
+    fn content(&self) -> ScreenContent {
+        ScreenContent {
             against: self.against.clone(),
             span_s: self.load.span_s,
             cold_start_s: self.ours.cold_start.as_secs_f64(),
@@ -191,8 +193,8 @@ impl Plan {
         }
     }
 
-    fn told(self, live: Live, conversation: Conversation, day: &Day) -> anyhow::Result<DemoReport> {
-        let Live { figures: [ours, theirs], run, past } = live;
+    fn report(self, live: LivePart, conversation: Conversation, day: &VirtualDay) -> anyhow::Result<DemoReport> {
+        let LivePart { figures: [ours, theirs], run, past } = live;
         let lead = |side| {
             let leads = self.load.scheduled().into_iter().map(|(due, tasks)| demo::lead_s(&past, side, due, tasks));
             // The least counts, and one that did not begin before it was due counts for all.
@@ -200,26 +202,26 @@ impl Plan {
         };
         Ok(DemoReport {
             leads_s: [lead(0), lead(1)],
-            live: [Figures { name: "Forerunner".to_owned(), ..ours }, Figures { name: self.against, ..theirs }],
+            live: [RunStats { name: "Forerunner".to_owned(), ..ours }, RunStats { name: self.against, ..theirs }],
             replayed: self.replayed,
             conversation,
             run,
             day: day.to_json(),
-            is_flat: self.load.shape == Shape::Flat,
+            is_flat: self.load.shape == LoadShape::Flat,
         })
     }
 }
 
-async fn live(stage: &Stage, plan: &Plan, out: &Output) -> anyhow::Result<(Live, Conversation)> {
-    let service = OverHttp::new(&stage.service)?;
-    let mut view = DemoView::open(plan.scene(), out)?;
+async fn live(stage: &Stage, plan: &Plan, out: &Output) -> anyhow::Result<(LivePart, Conversation)> {
+    let service = HttpService::new(&stage.service)?;
+    let mut view = DemoView::open(plan.content(), out)?;
     let lived = demo::live(&service, &plan.load, stage.begin, plan.ours.cold_start, &mut view).await?;
     let lived = lived.ok_or(Interrupted(StopSignal::INTERRUPT))?;
     let mut failed = Ok(());
     let conversation = demo::converse(&service, |sentence| {
-        let told = view.tell(sentence);
+        let drawn = view.show_sentence(sentence);
         if failed.is_ok() {
-            failed = told;
+            failed = drawn;
         }
     })
     .await?;
@@ -230,9 +232,9 @@ async fn live(stage: &Stage, plan: &Plan, out: &Output) -> anyhow::Result<(Live,
     Ok((lived, conversation))
 }
 
-fn closing(told: &DemoReport, out: &Output) -> String {
-    let [ours, theirs] = &told.live;
-    let [replayed_ours, replayed_theirs, fixed] = &told.replayed;
+fn closing(report: &DemoReport, out: &Output) -> String {
+    let [ours, theirs] = &report.live;
+    let [replayed_ours, replayed_theirs, fixed] = &report.replayed;
     let table = demo::table(&[
         (ours, "live"),
         (theirs, "live"),
@@ -240,14 +242,14 @@ fn closing(told: &DemoReport, out: &Output) -> String {
         (replayed_theirs, "replay"),
         (fixed, "replay"),
     ]);
-    let [first, second, third] = told.verdict().map(|line| wrap(&line, WIDTH, 2));
+    let [first, second, third] = report.verdict().map(|line| wrap(&line, WIDTH, 2));
     let notes = format!(
         "replay: the same tasks in virtual time; its agent-seconds differ by {:.0} %.\nfixed: the least fixed pool that is on time, which only hindsight knows.",
-        told.difference()
+        report.difference()
     );
-    let trouble = told.run.trouble().map_or_else(String::new, |text| format!("\n{}", wrap(&text, WIDTH, 0)));
-    let flag = if told.is_flat { "--against hpa" } else { "--flat" };
-    let shows = if told.is_flat { "waves, where it pays" } else { "a load on which a fixed pool wins" };
+    let trouble = report.run.trouble().map_or_else(String::new, |text| format!("\n{}", wrap(&text, WIDTH, 0)));
+    let flag = if report.is_flat { "--against hpa" } else { "--flat" };
+    let shows = if report.is_flat { "waves, where it pays" } else { "a load on which a fixed pool wins" };
     let command = |line: &str, what: &str| format!("\n  {line:<41}{what}");
     let commands = [
         command("forerunner replay YOUR.csv --today hpa", "your own load, in seconds"),
@@ -262,10 +264,10 @@ fn closing(told: &DemoReport, out: &Output) -> String {
     )
 }
 
-fn judge(told: &DemoReport) -> anyhow::Result<()> {
-    let ours = &told.live[0];
+fn judge(report: &DemoReport) -> anyhow::Result<()> {
+    let ours = &report.live[0];
     let share = ours.succeeded as f64 / ours.tasks.max(1) as f64;
-    let refusal = &told.run.submissions.first_refusal;
+    let refusal = &report.run.submissions.first_refusal;
     let reason = refusal.as_ref().map_or_else(String::new, |reason| format!("; the first refusal: {reason}"));
     ensure!(share >= LEAST_SUCCESS, "only {} of the tasks succeeded{reason}", percent(share));
     Ok(())

@@ -3,7 +3,7 @@
 use anyhow::Context;
 use forerunner_console::fields;
 use forerunner_core::Clock;
-use forerunner_lab::demo::{self, Submission, Which};
+use forerunner_lab::demo::{self, PoolRole, Submission};
 use forerunner_runtime::SystemClock;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
@@ -18,29 +18,29 @@ use crate::{
 const PAGE: usize = 1_000;
 
 /// A client of a service that runs in this process.
-pub struct OverHttp<'a> {
+pub struct HttpService<'a> {
     client: Client,
     service: &'a Service,
 }
 
-impl<'a> OverHttp<'a> {
+impl<'a> HttpService<'a> {
     /// Prepares the client.
     pub fn new(service: &'a Service) -> anyhow::Result<Self> {
         Ok(Self { client: Client::new(&service.address)?, service })
     }
 }
 
-impl demo::Service for OverHttp<'_> {
+impl demo::Service for HttpService<'_> {
     fn store(&self) -> &str {
         self.service.store
     }
 
-    async fn pool(&self, which: Which) -> anyhow::Result<Value> {
+    async fn pool(&self, which: PoolRole) -> anyhow::Result<Value> {
         Ok(self.client.get(format!("/v1/pools/{}", pool(which))).await?.into_values())
     }
 
     /// The input sets the agent's working time, and what it adds to the context.
-    async fn submit(&self, which: Which, task: &Submission) -> anyhow::Result<Value> {
+    async fn submit(&self, which: PoolRole, task: &Submission) -> anyhow::Result<Value> {
         let mut body = json!({ "input": { "service_s": task.service_s } });
         if let Some(due_in) = task.due_in.filter(|due_in| !due_in.is_zero()) {
             body["run_at"] = json!(SystemClock.now() + due_in);
@@ -61,7 +61,7 @@ impl demo::Service for OverHttp<'_> {
         Ok(task)
     }
 
-    async fn tasks(&self, which: Which) -> anyhow::Result<Vec<Value>> {
+    async fn tasks(&self, which: PoolRole) -> anyhow::Result<Vec<Value>> {
         let mut tasks = Vec::new();
         let mut cursor = String::new();
         loop {
@@ -74,7 +74,7 @@ impl demo::Service for OverHttp<'_> {
         }
     }
 
-    async fn agents(&self, which: Which) -> anyhow::Result<Vec<Value>> {
+    async fn agents(&self, which: PoolRole) -> anyhow::Result<Vec<Value>> {
         let listed = self.client.get(format!("/v1/pools/{}/agents", pool(which))).await?;
         Ok(fields::list(&listed, "agents").to_vec())
     }

@@ -7,8 +7,8 @@ use forerunner_agents::{AgentSpec, process::ProcessSpec};
 use forerunner_core::PoolName;
 use forerunner_forecast::PolicyKind;
 use forerunner_lab::{
-    demo::{HISTORY_S, Load, Which},
-    seed::{Continued, Taught, teach},
+    demo::{HISTORY_S, Load, PoolRole},
+    seed::{OffsetPolicy, TrainedPolicy, train},
 };
 use forerunner_runtime::PoolSettings;
 use tempfile::TempDir;
@@ -35,10 +35,10 @@ pub struct Stage {
 }
 
 /// The name of a pool.
-pub const fn pool(which: Which) -> &'static str {
+pub const fn pool(which: PoolRole) -> &'static str {
     match which {
-        Which::Ours => "forerunner",
-        Which::Theirs => "other",
+        PoolRole::Ours => "forerunner",
+        PoolRole::Theirs => "other",
     }
 }
 
@@ -60,20 +60,20 @@ impl Stage {
         let config = config([ours.clone(), theirs.clone()], &directory)?;
         let store = forerunner_store::open(&config.store.url)?;
         let until_s = HISTORY_S - lead_s;
-        for (which, settings) in [(Which::Ours, &ours), (Which::Theirs, &theirs)] {
-            let taught = teach(settings.policy, settings.limits(), &load.trace, until_s)?;
+        for (which, settings) in [(PoolRole::Ours, &ours), (PoolRole::Theirs, &theirs)] {
+            let taught = train(settings.policy, settings.limits(), &load.trace, until_s)?;
             remember(store.as_ref(), &PoolName::new(pool(which))?, &taught.learned()).await?;
         }
         // Only Forerunner's policy saves what it knows. The other one is taught again when its pool makes it.
         let (trace, kind) = (load.trace.clone(), theirs.policy);
         let begin = Instant::now() + Duration::from_secs_f64(lead_s);
         let service = Service::start_with(store, &config, |spec| {
-            if spec.name.as_str() == pool(Which::Ours) {
+            if spec.name.as_str() == pool(PoolRole::Ours) {
                 return spec;
             }
             let trace = trace.clone();
-            spec.policy(move |limits| match teach(kind, limits, &trace, until_s) {
-                Ok(Taught { policy, .. }) => Box::new(Continued::new(policy, until_s)),
+            spec.policy(move |limits| match train(kind, limits, &trace, until_s) {
+                Ok(TrainedPolicy { policy, .. }) => Box::new(OffsetPolicy::new(policy, until_s)),
                 Err(error) => unreachable!("the same settings were taught before: {error}"),
             })
         });
@@ -93,7 +93,7 @@ fn config(pools: [PoolSettings; 2], directory: &TempDir) -> anyhow::Result<Confi
     let mut config = Config::default();
     config.store.url = format!("sqlite:{}", directory.path().join("demo.db").display());
     config.http.listen = "127.0.0.1:0".to_owned();
-    for (which, settings) in Which::BOTH.into_iter().zip(pools) {
+    for (which, settings) in PoolRole::BOTH.into_iter().zip(pools) {
         let cold_start = forerunner_core::format_duration(settings.cold_start);
         let argv = [program.display().to_string(), "agent".to_owned(), "--cold-start".to_owned(), cold_start];
         // Everything is in one directory, which is removed even if there is no time to stop the agents one by one.

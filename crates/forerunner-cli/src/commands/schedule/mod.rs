@@ -1,6 +1,6 @@
 //! `forerunner schedule`: tasks that are submitted by the clock.
 
-mod fields_of;
+mod field_args;
 
 use clap::{Args, Subcommand};
 use forerunner_console::{
@@ -10,7 +10,7 @@ use forerunner_console::{
 };
 use serde_json::{Map, Value, value::RawValue};
 
-use self::fields_of::FieldArgs;
+use self::field_args::FieldArgs;
 use crate::{
     client::{Call, Client, encode},
     render::task,
@@ -25,22 +25,22 @@ pub enum ScheduleCommand {
     /// List the schedules, with their next and last runs.
     List(ListArgs),
     /// Show a schedule.
-    Show(OneSchedule),
+    Show(ScheduleArg),
     /// Change a schedule.
     Update(Box<UpdateArgs>),
     /// Submit no more tasks of a schedule. What falls into the pause is not made up for.
-    Pause(OneSchedule),
+    Pause(ScheduleArg),
     /// Submit tasks of a schedule again.
-    Resume(OneSchedule),
+    Resume(ScheduleArg),
     /// Submit a task of a schedule now. Its times stay as they are.
-    RunNow(OneSchedule),
+    RunNow(ScheduleArg),
     /// Remove a schedule. Tasks that it submitted go on.
-    Delete(OneSchedule),
+    Delete(ScheduleArg),
 }
 
 /// Which schedule.
 #[derive(Debug, Args)]
-pub struct OneSchedule {
+pub struct ScheduleArg {
     /// Its name.
     schedule: String,
     #[command(flatten)]
@@ -117,7 +117,7 @@ fn path(name: &str, rest: &str) -> String {
     format!("/v1/schedules/{}{rest}", encode(name))
 }
 
-async fn one(args: &OneSchedule, out: &Output, call: Call<'_>) -> anyhow::Result<()> {
+async fn one(args: &ScheduleArg, out: &Output, call: Call<'_>) -> anyhow::Result<()> {
     let schedule = Client::new(&args.server.server)?.send(call).await?;
     out.show(&schedule, || render_one(&schedule))
 }

@@ -20,7 +20,7 @@ use serde::Serialize;
 use serde_json::{Value, json, value::RawValue};
 use tokio::time::Instant;
 
-use super::lines::{Line, Lines, NoTask, key};
+use super::lines::{Line, LineError, Lines, key};
 use crate::client::{Call, Client, Problem, encode};
 
 /// Most tasks of a batch: the limit of the service.
@@ -270,7 +270,7 @@ impl SubmitProgress<'_> {
         self.accepted += 1;
         self.known += u64::from(result["replayed"] == true);
         self.bar.inc(1);
-        let progress = OfLine { line, result: result.members() };
+        let progress = LineResult { line, result: result.members() };
         self.bar.suspend(|| self.out.show_line(&progress, || fields::text(result, "task.id")))
     }
 
@@ -287,7 +287,7 @@ impl SubmitProgress<'_> {
     }
 
     /// A line that was not sent, since it is no task.
-    fn not_sent(&mut self, line: u64, no_task: NoTask) -> anyhow::Result<()> {
+    fn not_sent(&mut self, line: u64, no_task: LineError) -> anyhow::Result<()> {
         let kind = ProblemType::named(no_task.kind);
         let problem = Problem {
             kind: kind.map(ProblemType::reference).unwrap_or_default(),
@@ -316,7 +316,7 @@ impl SubmitProgress<'_> {
 
 /// What became of a line, as the service wrote it.
 #[derive(Serialize)]
-struct OfLine<'a> {
+struct LineResult<'a> {
     line: u64,
     #[serde(flatten)]
     result: BTreeMap<String, &'a RawValue>,

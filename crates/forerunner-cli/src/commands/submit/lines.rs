@@ -36,15 +36,15 @@ pub struct Line {
 
 /// Why a line is no task.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct NoTask {
+pub struct LineError {
     /// The kind of problem that the service would have answered with.
     pub kind: &'static str,
     /// What is wrong, for people.
     pub why: String,
 }
 
-fn no_json(why: String) -> NoTask {
-    NoTask { kind: "invalid-json", why }
+fn no_json(why: String) -> LineError {
+    LineError { kind: "invalid-json", why }
 }
 
 impl Lines {
@@ -90,13 +90,14 @@ impl Line {
     ///
     /// # Errors
     /// Why it is not a task.
-    pub fn read(number: u64, text: &[u8], key_prefix: Option<&str>) -> Result<Self, NoTask> {
+    pub fn read(number: u64, text: &[u8], key_prefix: Option<&str>) -> Result<Self, LineError> {
         let text = text::decode(text).map_err(no_json)?.trim();
         let not_json = |error| no_json(format!("it is not JSON: {error}"));
         if !text.starts_with('{') {
             serde_json::from_str::<IgnoredAny>(text).map_err(not_json)?;
-            return Err(NoTask {
-                kind: "invalid-body", why: "it is no JSON object; write {\"input\": …}".to_owned()
+            return Err(LineError {
+                kind: "invalid-body",
+                why: "it is no JSON object; write {\"input\": …}".to_owned(),
             });
         }
         let fields: BTreeMap<String, &RawValue> = serde_json::from_str(text).map_err(not_json)?;
@@ -126,7 +127,7 @@ fn with_key(object: &str, is_empty: bool, key: &str) -> String {
 mod tests {
     use super::*;
 
-    fn line(text: &str, prefix: Option<&str>) -> Result<Line, NoTask> {
+    fn line(text: &str, prefix: Option<&str>) -> Result<Line, LineError> {
         Line::read(7, text.as_bytes(), prefix)
     }
 

@@ -17,16 +17,16 @@ use crate::{
 
 /// One task by its id, or the tasks that meet conditions.
 #[derive(Debug, Args)]
-pub struct ManyArgs {
+pub struct BulkArgs {
     /// The id of one task; without it, the tasks that meet the conditions.
     pub id: Option<String>,
     #[command(flatten)]
-    pub which: WhichArgs,
+    pub which: SelectionArgs,
 }
 
 /// The tasks that meet conditions.
 #[derive(Debug, Args)]
-pub struct WhichArgs {
+pub struct SelectionArgs {
     #[command(flatten)]
     filter: FilterArgs,
     /// All tasks: required without a condition.
@@ -39,7 +39,7 @@ pub struct WhichArgs {
     pub server: ServerArgs,
 }
 
-impl ManyArgs {
+impl BulkArgs {
     /// The id, if the command is for one task.
     pub fn one(&self) -> anyhow::Result<Option<&str>> {
         match &self.id {
@@ -51,7 +51,7 @@ impl ManyArgs {
     }
 }
 
-impl WhichArgs {
+impl SelectionArgs {
     /// Returns whether a condition selects tasks, or the command is for many.
     pub fn is_given(&self) -> bool {
         self.all || self.dry_run || !self.filter.is_empty()
@@ -61,7 +61,7 @@ impl WhichArgs {
 /// Applies an operation to all tasks that meet the conditions, call by call. `more` is a member of the body beside
 /// them.
 pub async fn run(
-    args: &WhichArgs,
+    args: &SelectionArgs,
     action: &'static str,
     more: Option<(&str, Value)>,
     out: &Output,

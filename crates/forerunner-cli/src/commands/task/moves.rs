@@ -18,7 +18,7 @@ pub struct MoveArgs {
     #[arg(long, value_name = "POOL")]
     to: String,
     #[command(flatten)]
-    which: bulk::WhichArgs,
+    which: bulk::SelectionArgs,
 }
 
 /// The tasks after the move, each as the service wrote it.

@@ -3,7 +3,7 @@
 use forerunner_console::{
     fields::{NOTHING, number},
     output::{late, percent},
-    spark::{Moment, bars},
+    spark::{ChartPoint, bars},
 };
 use serde_json::Value;
 
@@ -23,7 +23,7 @@ pub fn charts(pool: &Value, history: &Value, width: usize, rows: usize) -> Vec<L
     let room = width.saturating_sub(NAME + 2 + 40).clamp(12, 180);
     let agents = |name| past.row(name);
     let most = ["desired", "busy", "ready"].map(|name| greatest(&agents(name))).into_iter().fold(1.0, f64::max);
-    let chart = |name: &str, moments: &[Moment], most: f64, said: String| {
+    let chart = |name: &str, moments: &[ChartPoint], most: f64, said: String| {
         Line::plain(format!("{name:<NAME$}{}  {said}", bars(moments, most, room, 1)[0]))
     };
     let mut lines = arrivals(pool, &past, room, rows);

@@ -3,7 +3,7 @@
 use forerunner_console::{
     fields::{self, NOTHING, number},
     output::seconds,
-    spark::Moment,
+    spark::ChartPoint,
     terminal::harmless,
 };
 use forerunner_core::Timestamp;
@@ -93,13 +93,13 @@ impl<'a> PoolHistory<'a> {
     }
 
     /// A row of values.
-    pub fn row(&self, name: &str) -> Vec<Moment> {
-        self.points.iter().map(|point| Moment::of(number(point, name))).collect()
+    pub fn row(&self, name: &str) -> Vec<ChartPoint> {
+        self.points.iter().map(|point| ChartPoint::of(number(point, name))).collect()
     }
 
     /// Arrivals, and the band in which they were expected.
-    pub fn arrivals(&self) -> Vec<Moment> {
-        let moment = |point: &&Value| Moment {
+    pub fn arrivals(&self) -> Vec<ChartPoint> {
+        let moment = |point: &&Value| ChartPoint {
             value: number(point, "rate_per_s"),
             band: number(point, "low_per_s").zip(number(point, "high_per_s")),
         };
@@ -121,7 +121,7 @@ pub fn columns(rows: &[Vec<String>], right_from: usize, gap: usize) -> Vec<Strin
 }
 
 /// The greatest of what is drawn.
-pub fn greatest(moments: &[Moment]) -> f64 {
+pub fn greatest(moments: &[ChartPoint]) -> f64 {
     let edges = moments.iter().flat_map(|moment| [moment.value, moment.band.map(|(_, high)| high)]);
     edges.flatten().fold(0.0, f64::max)
 }
