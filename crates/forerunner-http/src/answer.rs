@@ -11,7 +11,7 @@ use actix_web::{
 };
 use forerunner_service::Reservation;
 
-use crate::net::Answering;
+use crate::net::AnswerGuard;
 
 /// Bytes of one piece of a large answer. actix-http copies each piece: a large one would be in memory twice, and the
 /// copy would count nowhere.
@@ -24,11 +24,11 @@ pub(crate) struct Answer {
     reservation: Reservation,
     /// The largest piece of a stream that is reserved.
     piece: usize,
-    _answering: Option<Answering>,
+    _answering: Option<AnswerGuard>,
 }
 
 impl Answer {
-    pub(crate) const fn new(body: BoxBody, reservation: Reservation, answering: Option<Answering>) -> Self {
+    pub(crate) const fn new(body: BoxBody, reservation: Reservation, answering: Option<AnswerGuard>) -> Self {
         Self { body, rest: Bytes::new(), reservation, piece: 0, _answering: answering }
     }
 

@@ -17,7 +17,7 @@ use utoipa::ToSchema;
 
 use crate::{
     api::Api,
-    body::{JsonBody, OfBatch},
+    body::{BatchLimit, JsonBody},
     error::Problem,
     headers,
     json::{self, Position},
@@ -35,7 +35,7 @@ pub(crate) async fn submit(
     api: Api,
     pool: web::Path<String>,
     request: HttpRequest,
-    body: JsonBody<OfBatch>,
+    body: JsonBody<BatchLimit>,
 ) -> Result<HttpResponse, Problem> {
     headers::no_idempotency_key(&request)?;
     let pool = PoolName::new(pool.as_str())?;

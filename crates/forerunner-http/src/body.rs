@@ -30,7 +30,7 @@ pub(crate) const MAX_BATCH_BYTES: usize = 8 << 20;
 
 /// The body of a request that is declared as JSON and not encoded. It counts in the budget until it is dropped. `L` is
 /// its limit.
-pub struct JsonBody<L = OfPath> {
+pub struct JsonBody<L = PathLimit> {
     /// The text.
     pub bytes: Bytes,
     _reservation: Reservation,
@@ -47,13 +47,13 @@ pub trait BodyLimit: 'static {
 }
 
 /// A call on a pool is bounded by the pool's settings. Any other has no input in its body.
-pub struct OfPath;
+pub struct PathLimit;
 /// A body with many tasks.
-pub struct OfBatch;
+pub struct BatchLimit;
 /// A call that names its pool in the body: bounded by the pool that accepts most.
-pub struct OfAnyPool;
+pub struct AnyPoolLimit;
 
-impl BodyLimit for OfPath {
+impl BodyLimit for PathLimit {
     fn of(service: &Service, request: &HttpRequest) -> Result<usize, Problem> {
         let input = match request.match_info().get("pool") {
             Some(pool) => service.max_input_bytes(pool)?,
@@ -63,13 +63,13 @@ impl BodyLimit for OfPath {
     }
 }
 
-impl BodyLimit for OfBatch {
+impl BodyLimit for BatchLimit {
     fn of(service: &Service, request: &HttpRequest) -> Result<usize, Problem> {
-        Ok(OfPath::of(service, request)?.max(MAX_BATCH_BYTES))
+        Ok(PathLimit::of(service, request)?.max(MAX_BATCH_BYTES))
     }
 }
 
-impl BodyLimit for OfAnyPool {
+impl BodyLimit for AnyPoolLimit {
     fn of(service: &Service, _request: &HttpRequest) -> Result<usize, Problem> {
         Ok(service.largest_input_bytes().saturating_add(ENVELOPE_BYTES))
     }

@@ -101,8 +101,8 @@ impl<'de> Deserialize<'de> for TasksQuery {
                 let mut query = TasksQuery::default();
                 while let Some((name, value)) = map.next_entry::<String, String>()? {
                     query.take(&name, value).map_err(|refusal| match refusal {
-                        Refused::Unknown => A::Error::unknown_field(&name, FIELDS),
-                        Refused::Twice => {
+                        ParameterError::Unknown => A::Error::unknown_field(&name, FIELDS),
+                        ParameterError::Twice => {
                             A::Error::custom(format_args!("parameter `{name}` occurs twice; send it once"))
                         }
                     })?;
@@ -116,13 +116,13 @@ impl<'de> Deserialize<'de> for TasksQuery {
 }
 
 /// Why a parameter is refused.
-enum Refused {
+enum ParameterError {
     Unknown,
     Twice,
 }
 
 impl TasksQuery {
-    fn take(&mut self, name: &str, value: String) -> Result<(), Refused> {
+    fn take(&mut self, name: &str, value: String) -> Result<(), ParameterError> {
         let Windows { created, ended, due } = &mut self.windows;
         match name {
             "state" => self.states.extend(value.split(',').map(|state| state.trim().to_owned())),
@@ -137,16 +137,16 @@ impl TasksQuery {
             "ended_before" => once(&mut ended.1, TimeText(value))?,
             "due_after" => once(&mut due.0, TimeText(value))?,
             "due_before" => once(&mut due.1, TimeText(value))?,
-            _ => return Err(Refused::Unknown),
+            _ => return Err(ParameterError::Unknown),
         }
         Ok(())
     }
 }
 
-fn once<T>(field: &mut Option<T>, value: T) -> Result<(), Refused> {
+fn once<T>(field: &mut Option<T>, value: T) -> Result<(), ParameterError> {
     match field.replace(value) {
         None => Ok(()),
-        Some(_) => Err(Refused::Twice),
+        Some(_) => Err(ParameterError::Twice),
     }
 }
 

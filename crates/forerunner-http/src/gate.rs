@@ -24,7 +24,7 @@ use crate::{
     api::Api,
     error::Problem,
     hosts,
-    net::{Answering, Connection},
+    net::{AnswerGuard, Connection},
     settings::HttpSettings,
 };
 
@@ -49,22 +49,22 @@ where
 {
     type Response = ServiceResponse<BoxBody>;
     type Error = actix_web::Error;
-    type Transform = Gated<S>;
+    type Transform = GatedService<S>;
     type InitError = ();
     type Future = Ready<Result<Self::Transform, ()>>;
 
     fn new_transform(&self, inner: S) -> Self::Future {
-        ready(Ok(Gated { inner, api: self.0.clone() }))
+        ready(Ok(GatedService { inner, api: self.0.clone() }))
     }
 }
 
 /// A route behind the gate.
-pub(crate) struct Gated<S> {
+pub(crate) struct GatedService<S> {
     inner: S,
     api: Api,
 }
 
-impl<S, B> Service<ServiceRequest> for Gated<S>
+impl<S, B> Service<ServiceRequest> for GatedService<S>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = actix_web::Error> + 'static,
     B: MessageBody + 'static,
@@ -81,7 +81,7 @@ where
         let api = self.api.clone();
         let connection = Connection::of(request.request());
         let is_extra = connection.as_ref().is_some_and(|connection| connection.is_extra());
-        let answering = connection.as_ref().map(|connection| Answering::begin(Rc::clone(connection)));
+        let answering = connection.as_ref().map(|connection| AnswerGuard::begin(Rc::clone(connection)));
         if let Err(problem) = check(&request, &api, connection.as_deref()) {
             let refused = request.into_response(problem.error_response());
             return Box::pin(ready(Ok(finish(refused, &api, answering, is_extra))));
@@ -112,7 +112,7 @@ fn no_place(settings: &HttpSettings) -> Problem {
 fn finish(
     mut response: ServiceResponse<BoxBody>,
     api: &Api,
-    answering: Option<Answering>,
+    answering: Option<AnswerGuard>,
     is_extra: bool,
 ) -> ServiceResponse<BoxBody> {
     let size = match response.response().body().size() {

@@ -56,7 +56,7 @@ mod what_if;
 
 pub use self::metrics::{DURATION_BUCKETS, count_connection_error, describe_metrics};
 pub use api::Api;
-pub use body::{BodyLimit, JsonBody, OfAnyPool, OfBatch, OfPath};
+pub use body::{AnyPoolLimit, BatchLimit, BodyLimit, JsonBody, PathLimit};
 pub use call::Call;
 pub use dashboard::{FORMS_JS, THEME_CSS};
 pub use error::Problem;

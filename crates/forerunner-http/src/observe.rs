@@ -41,23 +41,23 @@ where
 {
     type Response = ServiceResponse<B>;
     type Error = Error;
-    type Transform = Observed<S>;
+    type Transform = ObservedService<S>;
     type InitError = ();
     type Future = Ready<Result<Self::Transform, ()>>;
 
     fn new_transform(&self, inner: S) -> Self::Future {
-        ready(Ok(Observed { inner, api: self.api.clone(), metrics: Rc::new(RouteMetrics::new(self.route)) }))
+        ready(Ok(ObservedService { inner, api: self.api.clone(), metrics: Rc::new(RouteMetrics::new(self.route)) }))
     }
 }
 
 /// A route that is watched.
-pub(crate) struct Observed<S> {
+pub(crate) struct ObservedService<S> {
     inner: S,
     api: Api,
     metrics: Rc<RouteMetrics>,
 }
 
-impl<S, B> Service<ServiceRequest> for Observed<S>
+impl<S, B> Service<ServiceRequest> for ObservedService<S>
 where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
     B: MessageBody + 'static,

@@ -6,7 +6,7 @@ use forerunner_service::SchedulePatch;
 
 use crate::{
     api::Api,
-    body::{JsonBody, OfAnyPool},
+    body::{AnyPoolLimit, JsonBody},
     error::Problem,
     json, query,
     views::{SchedulesQuery, SchedulesView, TaskView},
@@ -21,7 +21,7 @@ pub(crate) async fn list(api: Api, request: HttpRequest) -> Answer {
     Ok(json::ok(&SchedulesView { schedules, next }))
 }
 
-pub(crate) async fn create(api: Api, body: JsonBody<OfAnyPool>) -> Answer {
+pub(crate) async fn create(api: Api, body: JsonBody<AnyPoolLimit>) -> Answer {
     let definition: ScheduleDefinition = json::parse(&body.bytes)?;
     Ok(json::answer(StatusCode::CREATED, &api.service().create_schedule(definition).await?))
 }
@@ -30,7 +30,7 @@ pub(crate) async fn show(api: Api, name: web::Path<String>) -> Answer {
     Ok(json::ok(&api.service().schedule(&named(&name)?).await?))
 }
 
-pub(crate) async fn update(api: Api, name: web::Path<String>, body: JsonBody<OfAnyPool>) -> Answer {
+pub(crate) async fn update(api: Api, name: web::Path<String>, body: JsonBody<AnyPoolLimit>) -> Answer {
     let patch: SchedulePatch = json::parse(&body.bytes)?;
     Ok(json::ok(&api.service().update_schedule(&named(&name)?, &patch).await?))
 }

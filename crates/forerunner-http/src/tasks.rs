@@ -9,7 +9,7 @@ use actix_web::{
     web,
 };
 use forerunner_core::{PoolName, Task, TaskId};
-use forerunner_service::Waited;
+use forerunner_service::WaitOutcome;
 
 use crate::{
     api::Api,
@@ -33,7 +33,7 @@ pub(crate) async fn submit(api: Api, pool: web::Path<String>, request: HttpReque
     // Who waits needs no more than the id.
     drop(body);
     let created = accepted.created;
-    let Waited { task, waited, .. } = api.service().completion(accepted).await?;
+    let WaitOutcome { task, waited, .. } = api.service().completion(accepted).await?;
     let mut answer = json::answer(status(&task), &TaskView::with_output(&task));
     answer.headers_mut().insert(LOCATION, location(task.id));
     note(&mut answer, PREFERENCE_APPLIED, waited.then_some("wait"));
@@ -42,7 +42,7 @@ pub(crate) async fn submit(api: Api, pool: web::Path<String>, request: HttpReque
 }
 
 pub(crate) async fn show(api: Api, id: web::Path<String>, request: HttpRequest) -> Answer {
-    let Waited { task, waited, is_whole } = api.service().task(id.parse()?, headers::wait(&request)).await?;
+    let WaitOutcome { task, waited, is_whole } = api.service().task(id.parse()?, headers::wait(&request)).await?;
     let mut answer = json::ok(&if is_whole { TaskView::full(&task) } else { TaskView::with_output(&task) });
     note(&mut answer, PREFERENCE_APPLIED, waited.then_some("wait"));
     Ok(answer)

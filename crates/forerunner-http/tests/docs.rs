@@ -22,15 +22,15 @@ fn rows(text: &str, is_named: impl Fn(&str) -> bool) -> Vec<Vec<&str>> {
 
 /// Notes what is described, as kind, name and help.
 #[derive(Default)]
-struct Noted(RefCell<Vec<(&'static str, String, String)>>);
+struct RecordedHelp(RefCell<Vec<(&'static str, String, String)>>);
 
-impl Noted {
+impl RecordedHelp {
     fn note(&self, kind: &'static str, name: &KeyName, help: &SharedString) {
         self.0.borrow_mut().push((kind, name.as_str().to_owned(), help.to_string()));
     }
 }
 
-impl Recorder for Noted {
+impl Recorder for RecordedHelp {
     fn describe_counter(&self, name: KeyName, _: Option<Unit>, help: SharedString) {
         self.note("counter", &name, &help);
     }
@@ -73,7 +73,7 @@ fn the_manual_of_metrics_has_every_metric_and_no_other() {
         let row = row_of(metric);
         assert!(manual.lines().any(|line| line == row), "docs/metrics.md lacks this row:\n{row}");
     }
-    let noted = Noted::default();
+    let noted = RecordedHelp::default();
     metrics::with_local_recorder(&noted, describe_metrics);
     let served = noted.0.into_inner();
     for (kind, name, help) in &served {
@@ -87,7 +87,7 @@ fn the_manual_of_metrics_has_every_metric_and_no_other() {
 
 #[test]
 fn metrics_named_in_the_manuals_exist() {
-    let noted = Noted::default();
+    let noted = RecordedHelp::default();
     metrics::with_local_recorder(&noted, describe_metrics);
     let served: Vec<_> = noted.0.into_inner().into_iter().map(|(_, name, _)| name).collect();
     for path in ["docs/OPERATIONS.md", "docs/forecasting.md", "README.md"] {

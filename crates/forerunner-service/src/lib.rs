@@ -51,5 +51,5 @@ pub use pools::Scaler;
 pub use problem_kind::{ErrorClass, ProblemKind};
 pub use service::Service;
 pub use submit::Accepted;
-pub use wait::Waited;
+pub use wait::WaitOutcome;
 pub use what_if::{MOST_SHARES, Shares, WhatIf};

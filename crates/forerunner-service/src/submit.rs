@@ -5,7 +5,7 @@ use std::time::Duration;
 use forerunner_core::{NewTask, Task};
 use forerunner_runtime::{CompletionFuture, Submitted};
 
-use crate::{error::Error, fields, limits::check_batch, service::Service, wait::Waited};
+use crate::{error::Error, fields, limits::check_batch, service::Service, wait::WaitOutcome};
 
 /// A durable task, and the wait for its end that the caller requested.
 pub struct Accepted {
@@ -35,11 +35,11 @@ impl Service {
     ///
     /// # Errors
     /// When the task was deleted meanwhile.
-    pub async fn completion(&self, accepted: Accepted) -> Result<Waited, Error> {
+    pub async fn completion(&self, accepted: Accepted) -> Result<WaitOutcome, Error> {
         let Accepted { task, completion, wait, .. } = accepted;
         match wait {
             // A task is large: it is not passed on without need.
-            None => Ok(Waited { task, waited: false, is_whole: true }),
+            None => Ok(WaitOutcome { task, waited: false, is_whole: true }),
             wait => self.ended(task, completion, wait).await,
         }
     }

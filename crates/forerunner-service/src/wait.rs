@@ -8,7 +8,7 @@ use forerunner_runtime::{CompletionFuture, Error as RuntimeError};
 use crate::{error::Error, service::Service};
 
 /// A task after the wait that the caller requested.
-pub struct Waited {
+pub struct WaitOutcome {
     /// The task.
     pub task: Task,
     /// Whether the caller requested a wait.
@@ -22,7 +22,7 @@ impl Service {
     ///
     /// # Errors
     /// There is no such task, or the store does not answer.
-    pub async fn task(&self, id: TaskId, wait: Option<Duration>) -> Result<Waited, Error> {
+    pub async fn task(&self, id: TaskId, wait: Option<Duration>) -> Result<WaitOutcome, Error> {
         let task = self.handle().task(id).await?;
         self.ended(task, None, wait).await
     }
@@ -33,15 +33,15 @@ impl Service {
         task: Task,
         completion: Option<CompletionFuture>,
         wait: Option<Duration>,
-    ) -> Result<Waited, Error> {
+    ) -> Result<WaitOutcome, Error> {
         match wait {
             Some(limit) if !task.state.is_terminal() => {
                 // The input may be large, and the wait long.
                 let seen = Task { input: Payload::null(), ..task };
                 let (task, is_whole) = self.wait(seen, completion, limit.min(self.limits().max_wait)).await?;
-                Ok(Waited { task, waited: true, is_whole })
+                Ok(WaitOutcome { task, waited: true, is_whole })
             }
-            preference => Ok(Waited { task, waited: preference.is_some(), is_whole: true }),
+            preference => Ok(WaitOutcome { task, waited: preference.is_some(), is_whole: true }),
         }
     }
 

@@ -60,9 +60,9 @@ impl Connection {
     }
 
     /// Marks that a body is read until the guard is dropped.
-    pub(crate) fn read_body(self: &Rc<Self>) -> ReadingBody {
+    pub(crate) fn read_body(self: &Rc<Self>) -> BodyGuard {
         self.is_reading_body.set(true);
-        ReadingBody(Rc::clone(self))
+        BodyGuard(Rc::clone(self))
     }
 
     /// Registers the task to wake when the connection ends.
@@ -133,9 +133,9 @@ impl Connection {
 
 /// A request that is being answered, until the last byte of the answer has been handed out.
 #[derive(Debug)]
-pub(crate) struct Answering(Rc<Connection>);
+pub(crate) struct AnswerGuard(Rc<Connection>);
 
-impl Answering {
+impl AnswerGuard {
     pub(crate) fn begin(connection: Rc<Connection>) -> Self {
         connection.lifetime.borrow_mut().begin_answer();
         connection.read_ahead.set(0);
@@ -143,7 +143,7 @@ impl Answering {
     }
 }
 
-impl Drop for Answering {
+impl Drop for AnswerGuard {
     fn drop(&mut self) {
         self.0.lifetime.borrow_mut().end_answer(Instant::now());
         // Unread bytes after the request are read now.
@@ -155,9 +155,9 @@ impl Drop for Answering {
 
 /// A body that is being read.
 #[derive(Debug)]
-pub(crate) struct ReadingBody(Rc<Connection>);
+pub(crate) struct BodyGuard(Rc<Connection>);
 
-impl Drop for ReadingBody {
+impl Drop for BodyGuard {
     fn drop(&mut self) {
         self.0.is_reading_body.set(false);
         self.0.read_ahead.set(0);

@@ -52,7 +52,7 @@ impl Connections {
     /// Admits a connection. At the limit it replaces the one that has been idle longest.
     ///
     /// A connection beyond the limit of its address counts as one beyond the limit of all.
-    pub(super) fn admit(self: &Rc<Self>, reach: Reach, peer: Option<Peer>) -> Admitted {
+    pub(super) fn admit(self: &Rc<Self>, reach: Reach, peer: Option<Peer>) -> ConnectionGuard {
         let is_beyond = peer.as_ref().is_some_and(|peer| peer.is_beyond);
         let is_extra = is_beyond || (self.open.borrow().len() >= self.most && !self.evict());
         let connection = Rc::new(Connection::new(is_extra, reach, Instant::now()));
@@ -60,7 +60,7 @@ impl Connections {
         self.open.borrow_mut().insert(number, Rc::clone(&connection));
         self.gauge.increment(1.0);
         self.opened.notify_one();
-        Admitted { connection, number, among: Rc::clone(self), _peer: peer }
+        ConnectionGuard { connection, number, among: Rc::clone(self), _peer: peer }
     }
 
     fn evict(&self) -> bool {
@@ -99,14 +99,14 @@ async fn sweep(connections: Weak<Connections>) {
 }
 
 /// An admitted connection, until it is dropped.
-pub(crate) struct Admitted {
+pub(crate) struct ConnectionGuard {
     pub(super) connection: Rc<Connection>,
     number: u64,
     among: Rc<Connections>,
     _peer: Option<Peer>,
 }
 
-impl Drop for Admitted {
+impl Drop for ConnectionGuard {
     fn drop(&mut self) {
         self.among.open.borrow_mut().remove(&self.number);
         self.among.gauge.decrement(1.0);

@@ -9,7 +9,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{connection::Connection, connections::Admitted, lifetime::End, long_names::LongNames};
+use super::{connection::Connection, connections::ConnectionGuard, lifetime::End, long_names::LongNameScanner};
 
 const REQUEST_TIMEOUT: &[u8] = b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
 const HEAD_TOO_LARGE: &[u8] =
@@ -19,13 +19,13 @@ const HEAD_TOO_LARGE: &[u8] =
 /// has ended.
 pub(crate) struct ClientIo<T> {
     io: T,
-    admitted: Admitted,
-    names: LongNames,
+    admitted: ConnectionGuard,
+    names: LongNameScanner,
 }
 
 impl<T: AsyncRead + AsyncWrite + Unpin> ClientIo<T> {
-    pub(super) fn new(io: T, admitted: Admitted) -> Self {
-        Self { io, admitted, names: LongNames::default() }
+    pub(super) fn new(io: T, admitted: ConnectionGuard) -> Self {
+        Self { io, admitted, names: LongNameScanner::default() }
     }
 
     /// Returns the state of the connection.

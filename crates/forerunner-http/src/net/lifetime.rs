@@ -57,12 +57,12 @@ enum Phase {
     /// The head of a request is arriving.
     Head { since: Instant },
     /// A request is answered.
-    Answering,
+    AnswerGuard,
 }
 
 /// An answer that the client did not read at once.
 #[derive(Debug, Clone, Copy)]
-struct Blocked {
+struct StalledAnswer {
     since: Instant,
     /// Bytes read since then.
     taken: usize,
@@ -75,7 +75,7 @@ pub(crate) struct Lifetime {
     /// Whether a request was answered.
     has_served: bool,
     peer_left: Option<Instant>,
-    blocked: Option<Blocked>,
+    blocked: Option<StalledAnswer>,
 }
 
 impl Lifetime {
@@ -93,7 +93,7 @@ impl Lifetime {
     }
 
     pub(crate) const fn begin_answer(&mut self) {
-        self.phase = Phase::Answering;
+        self.phase = Phase::AnswerGuard;
     }
 
     pub(crate) const fn end_answer(&mut self, now: Instant) {
@@ -110,7 +110,7 @@ impl Lifetime {
 
     /// Notes that the client reads no more bytes at present.
     pub(crate) fn write_blocked(&mut self, now: Instant) {
-        self.blocked.get_or_insert(Blocked { since: now, taken: 0 });
+        self.blocked.get_or_insert(StalledAnswer { since: now, taken: 0 });
     }
 
     /// Notes that the client has read everything.
@@ -119,7 +119,7 @@ impl Lifetime {
     }
 
     pub(crate) const fn is_answering(&self) -> bool {
-        matches!(self.phase, Phase::Answering)
+        matches!(self.phase, Phase::AnswerGuard)
     }
 
     /// Returns since when the connection has no request and no unread answer; `None` if it has.
@@ -152,7 +152,7 @@ impl Lifetime {
     /// Each span is measured by itself, so that a client cannot save up bytes.
     fn is_unread(&mut self, span: Duration, now: Instant) -> bool {
         let Some(blocked) = self.blocked.filter(|blocked| now - blocked.since >= span) else { return false };
-        self.blocked = Some(Blocked { since: now, taken: 0 });
+        self.blocked = Some(StalledAnswer { since: now, taken: 0 });
         (blocked.taken as f64) < span.as_secs_f64() * MIN_BYTES_PER_SEC
     }
 }

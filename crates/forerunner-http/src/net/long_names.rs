@@ -9,12 +9,12 @@ const MOST_BYTES: usize = 60_000;
 ///
 /// It does not distinguish heads and bodies: no line of a JSON text begins like that, since strings are quoted.
 #[derive(Debug, Default)]
-pub(super) struct LongNames {
+pub(super) struct LongNameScanner {
     /// Characters of a name since the line began; `None` behind any other byte.
     run: Option<usize>,
 }
 
-impl LongNames {
+impl LongNameScanner {
     /// Returns whether a name is too long, with these bytes behind those before.
     pub(super) fn find(&mut self, bytes: &[u8]) -> bool {
         let mut rest = bytes;
@@ -46,7 +46,7 @@ mod tests {
     use super::*;
 
     fn finds(text: &str, piece: usize) -> bool {
-        let mut names = LongNames::default();
+        let mut names = LongNameScanner::default();
         text.as_bytes().chunks(piece).any(|bytes| names.find(bytes))
     }
 

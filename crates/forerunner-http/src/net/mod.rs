@@ -14,7 +14,7 @@ mod peers;
 mod serve;
 
 pub(crate) use self::{
-    connection::{Answering, Connection},
+    connection::{AnswerGuard, Connection},
     connections::EXTRA_CONNECTIONS,
     lifetime::Limits,
     listen::{Bound, Listen, Reach},

@@ -9,7 +9,7 @@ use actix_web::{
     web,
 };
 use forerunner_core::{NewTask, Payload, PoolName};
-use forerunner_http::{Api, Call, Front, JsonBody, OfAnyPool, Problem, openapi_json};
+use forerunner_http::{Api, Call, Front, JsonBody, AnyPoolLimit, Problem, openapi_json};
 use serde_json::{Value, json};
 
 use crate::rig::{Rig, prometheus};
@@ -24,7 +24,7 @@ impl Front for Post {
     }
 }
 
-async fn post(api: Api, body: JsonBody<OfAnyPool>) -> Result<HttpResponse, Problem> {
+async fn post(api: Api, body: JsonBody<AnyPoolLimit>) -> Result<HttpResponse, Problem> {
     let asked: Value = serde_json::from_slice(&body.bytes).expect("the test sends JSON");
     let input = Payload::from_value(&asked["input"])?;
     let pool = PoolName::new(asked["pool"].as_str().unwrap_or_default())?;

@@ -19,9 +19,9 @@ const ABSENT: &str = "/v1/tasks/018bcfe5-6800-7000-8000-000000000000";
 
 /// The problems that were seen.
 #[derive(Default)]
-struct Seen(BTreeSet<&'static str>);
+struct SeenProblems(BTreeSet<&'static str>);
 
-impl Seen {
+impl SeenProblems {
     /// Checks that an answer is a well-formed problem of the kind named.
     fn note(&mut self, name: &str, answer: &Answer) {
         let body = answer.json();
@@ -53,7 +53,7 @@ impl Seen {
 
 #[actix_web::test]
 async fn every_row_of_the_table_is_provoked() {
-    let mut seen = Seen::default();
+    let mut seen = SeenProblems::default();
     bad_requests(&mut seen).await;
     absent_things(&mut seen).await;
     conflicts(&mut seen).await;
@@ -65,7 +65,7 @@ async fn every_row_of_the_table_is_provoked() {
     assert_eq!(seen.0, all);
 }
 
-async fn bad_requests(seen: &mut Seen) {
+async fn bad_requests(seen: &mut SeenProblems) {
     let rig = Rig::start().await;
     let raw = |body: &'static str| {
         let request =
@@ -122,7 +122,7 @@ async fn bad_requests(seen: &mut Seen) {
     seen.note("batch-too-large", &rig.send(many).await);
 }
 
-async fn absent_things(seen: &mut Seen) {
+async fn absent_things(seen: &mut SeenProblems) {
     let rig = Rig::start().await;
     seen.note("not-found", &rig.get("/v2/tasks").await);
     seen.note("not-found", &rig.get("/problems/none").await);
@@ -140,7 +140,7 @@ async fn absent_things(seen: &mut Seen) {
     seen.note("no-history", &rig.get("/v1/pools/coder/what-if").await);
 }
 
-async fn conflicts(seen: &mut Seen) {
+async fn conflicts(seen: &mut SeenProblems) {
     let rig = Rig::start().await;
     let schedule = |name: &str| {
         let body = json!({ "name": name, "pool": "coder", "every": "1h", "input": 1 });
@@ -179,7 +179,7 @@ async fn conflicts(seen: &mut Seen) {
     full_of_bytes(seen).await;
 }
 
-async fn full_of_bytes(seen: &mut Seen) {
+async fn full_of_bytes(seen: &mut SeenProblems) {
     let rig = Rig::start().await;
     let wide = |fill: &str| submission("small", &json!({ "input": { "do": "hang", "fill": fill } }));
     let running = rig.send(wide(&"x".repeat(900))).await.id();
@@ -205,7 +205,7 @@ async fn full_of_bytes(seen: &mut Seen) {
     assert_eq!(rig.send(submission("small", &json!({ "input": 1 })).insert_header(wait)).await.status, 200);
 }
 
-async fn bad_bodies_on_the_wire(seen: &mut Seen) {
+async fn bad_bodies_on_the_wire(seen: &mut SeenProblems) {
     let rig = Rig::start().await;
     let server = rig.server();
     let (addr, control) = (server.addrs()[0], server.control());
@@ -215,7 +215,7 @@ async fn bad_bodies_on_the_wire(seen: &mut Seen) {
     control.stop(false).await;
 }
 
-async fn crowds_on_the_wire(seen: &mut Seen) {
+async fn crowds_on_the_wire(seen: &mut SeenProblems) {
     seen.note_wire("misdirected", &connections::another_host().await);
     seen.note_wire("overloaded", &connections::one_too_many().await);
     let rig = Rig::start().await;
@@ -225,7 +225,7 @@ async fn crowds_on_the_wire(seen: &mut Seen) {
     seen.note("busy", &refused.expect("two replays at once"));
 }
 
-async fn failing_stores(seen: &mut Seen) {
+async fn failing_stores(seen: &mut SeenProblems) {
     let rig = Rig::start().await;
     rig.store.fail_with(StoreError::Unavailable { store: "memory", reason: "disk gone".to_owned() });
     seen.note("store-unavailable", &rig.submit(json!({ "input": 1 })).await);
@@ -234,7 +234,7 @@ async fn failing_stores(seen: &mut Seen) {
     seen.note("internal", &rig.get(ABSENT).await);
 }
 
-async fn nodes_on_their_way_down(seen: &mut Seen) {
+async fn nodes_on_their_way_down(seen: &mut SeenProblems) {
     let rig = Rig::start().await;
     rig.api.drain();
     seen.note("shutting-down", &rig.submit(json!({ "input": 1 })).await);

@@ -27,7 +27,7 @@ pub(super) async fn read(handle: &Handle, pool: &PoolName) -> Result<Option<Hist
     let mut states = Vec::new();
     for state in ENDED {
         let filter = TaskFilter { pool: Some(pool.clone()), states: vec![state], ..TaskFilter::default() };
-        states.push(OfState::begin(TaskReader::new(filter), handle).await?);
+        states.push(StateHistory::begin(TaskReader::new(filter), handle).await?);
     }
     let Some(since) = states.iter().filter_map(|state| state.newest).max().map(|newest| newest - DAY) else {
         return Ok(None);
@@ -48,7 +48,7 @@ pub(super) async fn read(handle: &Handle, pool: &PoolName) -> Result<Option<Hist
 }
 
 /// The tasks of one state, as far back as they were read.
-struct OfState {
+struct StateHistory {
     reader: TaskReader,
     ran: Vec<DatedRun>,
     /// Tasks read.
@@ -64,7 +64,7 @@ struct DatedRun {
     run: Run,
 }
 
-impl OfState {
+impl StateHistory {
     async fn begin(reader: TaskReader, handle: &Handle) -> Result<Self, Error> {
         let mut this = Self { reader, ran: Vec::new(), read: 0, newest: None, oldest: None, more: true };
         this.read_on(handle).await?;

@@ -1,7 +1,7 @@
 //! What other objectives would have cost a pool: its own last day, replayed.
 
-mod aside;
 mod history;
+mod worker_thread;
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use forerunner_forecast::{Objective, PolicyLimits};
 use forerunner_lab::what_if::{History, Price, Prices, prices};
 use serde::Serialize;
 
-use self::aside::{LONGEST_REPLAY, aside};
+use self::worker_thread::{LONGEST_REPLAY, run_on_thread};
 use crate::{error::Error, problem_kind::ProblemKind, service::Service};
 
 /// Shares that are priced unless the caller names others.
@@ -98,7 +98,8 @@ impl Service {
         let cooldown_s = status.cooldown_s;
         let History { trace, from, to, truncated } = history;
         let (span_s, tasks) = (trace.span_s(), trace.tasks().len() as u64);
-        let priced = aside(turn, move |stop| prices(&trace, limits, cooldown_s, &shares.0, &|| stop.is_due())).await?;
+        let priced =
+            run_on_thread(turn, move |stop| prices(&trace, limits, cooldown_s, &shares.0, &|| stop.is_due())).await?;
         let Prices { policy, warm_up_s, prices } =
             priced.map_err(|error| Error::internal(error.to_string()))?.ok_or_else(too_long)?;
         Ok(WhatIf {

@@ -40,9 +40,9 @@ impl Stop {
 }
 
 /// Abandons the work when it is dropped.
-struct Abandon(Stop);
+struct StopOnDrop(Stop);
 
-impl Drop for Abandon {
+impl Drop for StopOnDrop {
     fn drop(&mut self) {
         self.0.is_abandoned.store(true, Ordering::Relaxed);
     }
@@ -52,13 +52,13 @@ impl Drop for Abandon {
 ///
 /// It does not use the threads for blocking work: where the system allows no thread these panic, which is an error
 /// here.
-pub(super) async fn aside<T: Send + 'static>(
+pub(super) async fn run_on_thread<T: Send + 'static>(
     turn: OwnedMutexGuard<()>,
     work: impl FnOnce(&Stop) -> T + Send + 'static,
 ) -> Result<T, Error> {
     let stop = Stop::new(Instant::now() + LONGEST_REPLAY);
     let (done, result) = oneshot::channel();
-    let _abandon = Abandon(stop.clone());
+    let _abandon = StopOnDrop(stop.clone());
     let thread = thread::Builder::new().name("forerunner-what-if".to_owned());
     let started = thread.spawn(move || {
         let _turn = turn;
@@ -83,7 +83,7 @@ mod tests {
     async fn work_stops_and_gives_its_turn_back_when_its_client_leaves() {
         let turns = Arc::new(Mutex::new(()));
         let (began, begun) = oneshot::channel();
-        let work = aside(Arc::clone(&turns).lock_owned().await, |stop: &Stop| {
+        let work = run_on_thread(Arc::clone(&turns).lock_owned().await, |stop: &Stop| {
             began.send(()).expect("the test waits for it");
             while !stop.is_due() {
                 thread::sleep(Duration::from_millis(1));
