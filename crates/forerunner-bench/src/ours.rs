@@ -31,26 +31,26 @@ pub(crate) fn pool() -> Pool {
 }
 
 /// A runtime without a disk, with this placement.
-pub(crate) async fn start(placement: ThreadPlacement) -> Result<Ours, Error> {
+pub(crate) async fn start(placement: ThreadPlacement) -> Result<ForerunnerPool, Error> {
     start_with(Runtime::builder().placement(placement)).await
 }
 
 /// Starts a runtime with the pool, and waits until all agents are warm.
-pub(crate) async fn start_with(builder: RuntimeBuilder) -> Result<Ours, Error> {
+pub(crate) async fn start_with(builder: RuntimeBuilder) -> Result<ForerunnerPool, Error> {
     let runtime = builder.pool(pool()).start().await?;
     let handle = runtime.handle();
     while handle.pool(POOL).await?.agents.ready < AGENTS {
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
     }
-    Ok(Ours { runtime })
+    Ok(ForerunnerPool { runtime })
 }
 
 /// A running pool.
-pub(crate) struct Ours {
+pub(crate) struct ForerunnerPool {
     pub(crate) runtime: Runtime,
 }
 
-impl Service for Ours {
+impl Service for ForerunnerPool {
     fn send(&self, number: u64) -> impl Future<Output = Result<u64, Error>> {
         let submitted = IntoFuture::into_future(self.runtime.submit(POOL, number));
         async { Ok(submitted.await?.result().await?) }

@@ -46,7 +46,7 @@ fn speech() -> impl Strategy<Value = Vec<Vec<u8>>> {
 }
 
 /// The store's side: frames of the current chain. What is not written whole is not written.
-struct Stored {
+struct StoreSide {
     codec: Codec,
     frames: Vec<Vec<u8>>,
     /// A commit that the agent got an answer to is durable.
@@ -54,7 +54,7 @@ struct Stored {
 }
 
 /// The agent's side.
-struct Held {
+struct AgentSide {
     snapshot: Snapshot,
     chain: Chain,
     probe: BaseProbe,
@@ -64,10 +64,10 @@ fn bytes(snapshot: &Snapshot) -> Vec<Vec<u8>> {
     snapshot.items().iter().map(|item| item.bytes().to_vec()).collect()
 }
 
-impl Stored {
-    fn begin(codec: Codec, first: &Snapshot) -> (Self, Held) {
+impl StoreSide {
+    fn begin(codec: Codec, first: &Snapshot) -> (Self, AgentSide) {
         let base = codec.full(first).unwrap();
-        let held = Held {
+        let held = AgentSide {
             snapshot: first.clone(),
             chain: Chain::start(&base, first.limits()).unwrap(),
             probe: BaseProbe::new(&base, first),
@@ -76,15 +76,15 @@ impl Stored {
     }
 
     /// Restores from the frames alone, and checks against what was committed.
-    fn restore(&self) -> Held {
+    fn restore(&self) -> AgentSide {
         let frames = self.frames.iter().map(Vec::as_slice);
         let (chain, snapshot) = Chain::resume_with(&self.codec, frames, &limits()).unwrap();
         assert_eq!(bytes(&snapshot), self.committed);
         let probe = BaseProbe::new(&self.codec.full(&snapshot).unwrap(), &snapshot);
-        Held { snapshot, chain, probe }
+        AgentSide { snapshot, chain, probe }
     }
 
-    fn encode(&self, held: &mut Held, next: &Snapshot) -> (Frame, bool) {
+    fn encode(&self, held: &mut AgentSide, next: &Snapshot) -> (Frame, bool) {
         let delta = self.codec.delta(&held.snapshot, next).unwrap();
         let fresh_base_bytes = held.probe.fresh_base_bytes(&self.codec, next).unwrap();
         let turn = Turn { delta: &delta, next, restores_per_turn: 0.5, fresh_base_bytes };
@@ -97,7 +97,7 @@ impl Stored {
         (delta, false)
     }
 
-    fn commit(&mut self, held: &mut Held, next: Snapshot) {
+    fn commit(&mut self, held: &mut AgentSide, next: Snapshot) {
         let (frame, is_base) = self.encode(held, &next);
         if is_base {
             self.frames.clear();
@@ -108,7 +108,7 @@ impl Stored {
     }
 
     /// A frame that was cut while it was written never passes for the turn.
-    fn refuses_cut(&self, held: &mut Held, next: &Snapshot, cut: Index) {
+    fn refuses_cut(&self, held: &mut AgentSide, next: &Snapshot, cut: Index) {
         let (frame, is_base) = self.encode(held, next);
         let cut = &frame.as_bytes()[..cut.index(frame.as_bytes().len())];
         let kept = if is_base { &[][..] } else { &self.frames };
@@ -140,7 +140,7 @@ fn codec(means: u8) -> Codec {
 
 fn live(means: u8, first: Vec<Vec<u8>>, steps: Vec<Step>) {
     let within = |next: Snapshot| Snapshot::from_items(next.items().iter().cloned(), limits()).unwrap();
-    let (mut stored, mut held) = Stored::begin(codec(means), &within(snapshot(first)));
+    let (mut stored, mut held) = StoreSide::begin(codec(means), &within(snapshot(first)));
     for step in steps {
         match step {
             Step::Turn(edit) => {

@@ -24,13 +24,13 @@ pub trait Contender {
 }
 
 /// The forecasts in the decisions of `predictive`. It sees the same counts, distributed over the seconds of the step.
-pub struct Ours {
+pub struct PredictiveContender {
     policy: Box<dyn Policy>,
     t: f64,
     newest: Forecast,
 }
 
-impl Ours {
+impl PredictiveContender {
     /// A policy whose horizon, a cold start and a tick, ends in the middle of the step to forecast.
     pub fn new(ahead: usize) -> Self {
         let cold_start_s = (ahead as f64 - 0.5) * STEP_S - 1.0;
@@ -55,7 +55,7 @@ impl Ours {
     }
 }
 
-impl Contender for Ours {
+impl Contender for PredictiveContender {
     fn name(&self) -> &'static str {
         "ours"
     }

@@ -12,7 +12,7 @@ use std::{path::Path, process::ExitCode};
 use forerunner_sim::Trace;
 
 use crate::{
-    contender::{Contender, Ets, LastValue, Ours},
+    contender::{Contender, Ets, LastValue, PredictiveContender},
     score::Score,
 };
 
@@ -47,7 +47,7 @@ fn compare(path: &Path) -> Result<(), forerunner_sim::Error> {
     let counts = counts(&trace);
     for ahead in HORIZONS {
         let contenders: [Box<dyn Contender>; 3] =
-            [Box::new(Ours::new(ahead)), Box::new(Ets::default()), Box::new(LastValue::default())];
+            [Box::new(PredictiveContender::new(ahead)), Box::new(Ets::default()), Box::new(LastValue::default())];
         for mut contender in contenders {
             let score = judge(&counts, ahead, contender.as_mut());
             println!("| {} | {:.0} s | {} | {score} |", trace.name(), ahead as f64 * STEP_S, contender.name());

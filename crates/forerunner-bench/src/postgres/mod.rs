@@ -120,7 +120,7 @@ fn local<T>(future: impl Future<Output = Result<T, Error>>) -> Result<T, Error> 
 }
 
 /// A runtime with the pool on a database.
-async fn start(url: &str) -> Result<ours::Ours, Error> {
+async fn start(url: &str) -> Result<ours::ForerunnerPool, Error> {
     ours::start_with(Runtime::builder().placement(ThreadPlacement::Spread(1)).store(open(url)?)).await
 }
 

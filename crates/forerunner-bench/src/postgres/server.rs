@@ -20,12 +20,12 @@ const USER: &str = "postgres";
 pub(crate) struct Server {
     /// An address of the server, with a database to start from.
     url: String,
-    own: Option<Own>,
+    own: Option<OwnedServer>,
     databases: AtomicU64,
 }
 
 /// A server that was started here.
-struct Own {
+struct OwnedServer {
     programs: PathBuf,
     directory: TempDir,
 }
@@ -44,7 +44,7 @@ impl Server {
         let (url, own) = match &options.postgres {
             Some(url) => (url.clone(), None),
             None => {
-                let (own, port) = Own::start(&options.directory)?;
+                let (own, port) = OwnedServer::start(&options.directory)?;
                 (format!("postgres://forerunner@127.0.0.1:{port}/postgres"), Some(own))
             }
         };
@@ -93,7 +93,7 @@ fn with_database(url: &str, name: &str) -> String {
     format!("{}/{name}{options}", &base[..end])
 }
 
-impl Own {
+impl OwnedServer {
     fn start(below: &Path) -> Result<(Self, u16), Error> {
         let missing = || Error::Missing { what: "PostgreSQL", remedy: "install it, or name a server with --store" };
         let own = Self { programs: programs().ok_or_else(missing)?, directory: tempfile::tempdir_in(below)? };
@@ -139,7 +139,7 @@ impl Own {
     }
 }
 
-impl Drop for Own {
+impl Drop for OwnedServer {
     fn drop(&mut self) {
         // What is left of it would be stopped by hand: there is nobody to tell.
         drop(self.call("pg_ctl", &["-D", &self.data(), "-m", "immediate", "-w", "stop"]));
