@@ -93,6 +93,12 @@ async fn the_page_shows_what_the_api_says() {
     let kept = "[document.activeElement.dataset.key, document.querySelector('#tip').hidden]";
     assert_eq!(browser.evaluate(kept).await, json!(["plot-agents", false]));
 
+    // A schedule appears on the page that is open.
+    assert_eq!(browser.evaluate("document.querySelector('#schedules-card').hidden").await, true);
+    let often = json!({ "name": "often", "pool": "idle", "every": "1h", "input": null });
+    let _ = client.ask(Call::new("POST", "/v1/schedules").json(&often)).await.expect(201);
+    browser.until("/often.*idle.*every 1h.* in /s.test(document.querySelector('#schedules').innerText)", SOON).await;
+
     // The other pool is idle, and explains how to begin.
     browser.evaluate("location.hash = '#pool=idle'").await;
     browser.until("document.querySelector('#pool-title').innerText.startsWith('idle')", SOON).await;

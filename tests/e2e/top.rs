@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forerunner_e2e::{Pool, Service, Site};
+use forerunner_e2e::{Call, Pool, Service, Site};
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -25,9 +25,20 @@ async fn one_frame_is_printed_and_agrees_with_the_api() {
         let line: Vec<String> = ["top"].iter().chain(line).map(|word| (*word).to_owned()).collect();
         site.program().env("FORERUNNER_SERVER", service.address()).run(line)
     };
+    let often = json!({ "name": "often", "pool": "work", "every": "1h", "input": null });
+    let _ = service.client().ask(Call::new("POST", "/v1/schedules").json(&often)).await.expect(201);
     let frame = top(&["--once", "work"]).await.ended(0).stdout;
-    for part in ["▸ work", "  spare", "arrivals", "wait p99", "DECISIONS", "AGENTS", "work: process, 2–2; rule fixed"]
-    {
+    for part in [
+        "▸ work",
+        "  spare",
+        "arrivals",
+        "wait p99",
+        "DECISIONS",
+        "AGENTS",
+        "SCHEDULES",
+        "every 1h",
+        "work: process, 2–2; rule fixed",
+    ] {
         assert!(frame.contains(part), "{part} is missing:\n{frame}");
     }
     assert!(!frame.contains('\u{1b}') && !frame.contains("quits"), "nothing steers what is no terminal");

@@ -187,7 +187,7 @@ async fn update(args: UpdateArgs, out: &Output) -> anyhow::Result<()> {
 }
 
 /// When a schedule comes, in a few words.
-fn times(schedule: &Value) -> String {
+pub fn times(schedule: &Value) -> String {
     let of =
         |name: &str| fields::at(schedule, name).filter(|value| !value.is_null()).map(|_| fields::text(schedule, name));
     match (of("cron"), of("every")) {
@@ -203,7 +203,8 @@ fn runs(schedule: &Value) -> Vec<String> {
     runs.map(|at| fields::time(&serde_json::json!({ "at": at }), "at")).collect()
 }
 
-fn next(schedule: &Value) -> String {
+/// The next run, or why there is none.
+pub fn next(schedule: &Value) -> String {
     match runs(schedule).into_iter().next() {
         Some(first) => first,
         None if schedule["enabled"] == false => "paused".to_owned(),

@@ -1,6 +1,6 @@
 //! The layout: a frame for a terminal of at least 80 by 24.
 
-use super::{charts, sections};
+use super::{charts, schedules, sections};
 use forerunner_console::{fields, spark::cut, terminal::harmless};
 use serde_json::Value;
 
@@ -51,6 +51,7 @@ impl Line {
 struct Shares {
     pools: usize,
     arrivals: usize,
+    schedules: usize,
     decisions: usize,
     agents: usize,
 }
@@ -66,13 +67,15 @@ pub fn frame(seen: &Value, size: Size, trouble: Option<&str>) -> Vec<Line> {
     };
     let notices = sections::notices(pool, seen);
     let foot = sections::foot(pools.len());
-    let shares = share_out(size.height, pools.len(), lines.len() + notices.len());
+    let schedules = fields::list(seen, "schedules");
+    let shares = share_out(size.height, pools.len(), schedules.len(), lines.len() + notices.len());
     lines.extend(sections::pools(pools, &seen["pool"], shares.pools, size.width));
     lines.push(Line::plain(""));
     lines.extend(sections::title(pool));
     lines.extend(notices);
     lines.extend(charts::charts(pool, &seen["history"], size.width, shares.arrivals));
     lines.push(Line::plain(""));
+    lines.extend(schedules::schedules(schedules, shares.schedules));
     lines.extend(sections::decisions(fields::list(seen, "decisions"), shares.decisions));
     lines.extend(sections::agents(fields::list(seen, "agents"), &seen["history"], shares.agents));
     let mut lines = fitted(lines, Size { height: size.height.saturating_sub(1), ..size });
@@ -81,13 +84,16 @@ pub fn frame(seen: &Value, size: Size, trouble: Option<&str>) -> Vec<Line> {
 }
 
 /// Divides the rows of a terminal. `taken` are those of the head and of notices.
-fn share_out(height: usize, pools: usize, taken: usize) -> Shares {
+fn share_out(height: usize, pools: usize, schedules: usize, taken: usize) -> Shares {
     let pool_rows = pools.min((height / 6).max(2));
     let arrivals = (height.saturating_sub(24) / 6 + 2).min(8);
     // Headings, titles, empty lines, the foot, and charts that have one row each.
     let fixed = taken + 1 + pool_rows + 1 + sections::TITLE_ROWS + arrivals + charts::CHART_ROWS + 1 + 2 + 1;
     let rest = height.saturating_sub(fixed).max(2);
-    Shares { pools: pool_rows, arrivals, decisions: rest.div_ceil(2), agents: rest / 2 }
+    // At most a quarter of the rest, its heading included; nothing where decisions and agents need all rows.
+    let schedule_rows = schedules.min((rest / 4).saturating_sub(1));
+    let rest = rest - if schedule_rows > 0 { schedule_rows + 1 } else { 0 };
+    Shares { pools: pool_rows, arrivals, schedules: schedule_rows, decisions: rest.div_ceil(2), agents: rest / 2 }
 }
 
 /// Cuts what does not fit, and removes control characters, whatever the source of a line.

@@ -4,6 +4,7 @@ mod charts;
 mod facts;
 pub mod frame;
 mod poller;
+mod schedules;
 pub mod screen;
 mod sections;
 #[cfg(test)]

@@ -16,6 +16,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Number of requested decisions: more than a screen has lines for.
 const DECISIONS: usize = 50;
 
+/// Number of requested schedules. Their answers contain inputs, and come with each poll.
+const SCHEDULES: usize = 50;
+
 /// Polls one service.
 pub struct Poller {
     client: Client,
@@ -63,6 +66,7 @@ impl Poller {
             "nodes": nodes,
             "pools": pools,
             "pool": pool,
+            "schedules": self.list(&format!("/v1/schedules?limit={SCHEDULES}"), "schedules").await?,
         });
         if let Some(pool) = pool {
             let base = format!("/v1/pools/{}", encode(&pool));

@@ -88,6 +88,32 @@ fn a_large_terminal_has_higher_charts_and_longer_lists() {
 }
 
 #[test]
+fn schedules_are_shown_where_there_is_room() {
+    let mut seen = seen();
+    let schedule = |name: &str, next: Value, problem: Value| {
+        json!({
+            "name": name, "pool": "coder", "cron": "30 2 * * *", "time_zone": "Europe/Berlin", "enabled": true,
+            "next_runs": next, "last_run": {"occurrence": "2026-01-31T01:30:00Z", "task": "t"}, "fired": 7, "skipped": 0,
+            "problem": problem,
+        })
+    };
+    let full = json!("pool `coder` is full: \u{1b}[31m5 tasks waiting");
+    seen["schedules"] = json!([
+        schedule("a-is-over", json!([]), Value::Null),
+        schedule("nightly", json!(["2026-02-01T01:30:00.000000Z"]), Value::Null),
+        schedule("sooner", json!(["2026-02-01T01:00:00.000000Z"]), full),
+    ]);
+    let text = shown(&seen, Size { width: 132, height: 50 }, None);
+    let at = |word: &str| text.find(word).unwrap_or_else(|| panic!("{word}: {text}"));
+    assert!(at("SCHEDULES, next first") < at("  sooner") && at("  sooner") < at("  nightly"), "{text}");
+    assert!(at("  nightly") < at("  a-is-over"), "{text}");
+    assert!(text.contains("nightly    coder  30 2 * * * (Europe/Berlin)  2026-02-01 01:30:00"), "{text}");
+    assert!(text.contains("pool `coder` is full") && !text.contains('\u{1b}'), "{text}");
+    // The smallest terminal has no room for them.
+    assert!(!shown(&seen, EIGHTY, None).contains("SCHEDULES"));
+}
+
+#[test]
 fn a_terminal_that_is_too_small_shows_the_beginning() {
     for (width, height) in [(1, 1), (20, 5), (79, 23), (400, 200)] {
         shown(&seen(), Size { width, height }, Some("no service answers"));

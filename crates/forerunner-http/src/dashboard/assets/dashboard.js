@@ -69,11 +69,11 @@
   async function askAside(pool) {
     if (link.aside) return;
     link.aside = true;
-    const of = (rest) => parts.path(pool, rest), paths = { nodes: "/v1/nodes", ready: "/readyz" };
+    const of = (rest) => parts.path(pool, rest), paths = { nodes: "/v1/nodes", ready: "/readyz", schedules: "/v1/schedules?limit=50" };
     if (pool != null) Object.assign(paths, { agents: of("/agents"), decisions: of("/decisions?limit=30"), tasks: "/v1/tasks?limit=20&pool=" + encodeURIComponent(pool) });
     await Promise.all(Object.entries(paths).map(async ([name, path]) => {
       const answer = await settle(path);
-      if (seen.pool === pool || name === "nodes" || name === "ready") seen.answers[name] = answer;
+      if (seen.pool === pool || ["nodes", "ready", "schedules"].includes(name)) seen.answers[name] = answer;
     }));
     link.aside = false;
     takeNodes();
@@ -147,6 +147,7 @@
     const pool = seen.pools.find((pool) => pool.name === seen.pool);
     byId("pool").hidden = !pool;
     if (pool) renderPool(pool);
+    renderSchedules();
     byId("nodes-card").hidden = seen.nodes.length < 2;
     if (seen.nodes.length > 1) parts.nodes(byId("nodes"), seen.nodes);
   }
@@ -174,6 +175,12 @@
     if (decisions && decisions.value) parts.decisions(byId("decisions"), pool.name, decisions.value.decisions);
     if (agents && agents.value) parts.agents(byId("agents"), byId("agents-note"), agents.value.agents, at, several);
     if (tasks && tasks.value) parts.tasks(byId("tasks"), pool.name, tasks.value.tasks, at);
+  }
+
+  function renderSchedules() {
+    const answer = seen.answers.schedules, page = answer && answer.value;
+    byId("schedules-card").hidden = !page || !page.schedules.length;
+    if (page) parts.schedules(byId("schedules"), byId("schedules-note"), page, now());
   }
 
   function renderPlots(pool, history, several) {

@@ -195,6 +195,31 @@ const parts = (() => {
     ], list, html("span", {}, "No task yet. The first one: ", code(`curl ${location.origin}${path(pool, "/tasks")} -H 'Content-Type: application/json' -d '{"input":"hello"}'`)));
   }
 
+  // The one that comes next is first; those that are paused or over are last.
+  function schedules(box, note, page, now) {
+    const next = (schedule) => schedule.next_runs.length ? Date.parse(schedule.next_runs[0]) : Infinity;
+    const list = page.schedules.slice().sort((a, b) => next(a) - next(b));
+    note.textContent = page.next ? `the first ${number(list.length)} by name` : "";
+    const moment = (iso) => html("span", { title: iso }, new Date(iso).toLocaleString());
+    const when = (schedule) => schedule.cron ? [html("code", {}, schedule.cron), ` ${schedule.time_zone || "UTC"}`] : schedule.every ? [`every ${schedule.every}`] : ["once"];
+    const ahead = (schedule) => {
+      const at = schedule.next_runs[0];
+      if (!at) return schedule.enabled ? "over" : "paused";
+      const left = (Date.parse(at) - now) / 1000;
+      return html("span", {}, moment(at), left >= 1 && left < 86400 ? ` in ${seconds(Math.round(left))}` : "");
+    };
+    table(box, [
+      ["schedule", (schedule) => link("/v1/schedules/" + encodeURIComponent(schedule.name), schedule.name, "schedule-" + schedule.name), "left"],
+      ["pool", (schedule) => schedule.pool, "left"],
+      ["when", (schedule) => html("span", {}, ...when(schedule)), "left long"],
+      ["next run", ahead, "left"],
+      ["last run", (schedule) => schedule.last_run ? moment(schedule.last_run.occurrence) : null, "left"],
+      ["last task", (schedule) => schedule.last_run ? link("/v1/tasks/" + schedule.last_run.task, short(schedule.last_run.task), "schedule-task-" + schedule.name) : null, "left"],
+      ["submitted", (schedule) => number(schedule.fired)], ["skipped", (schedule) => schedule.skipped ? number(schedule.skipped) : null],
+      ["problem", (schedule) => schedule.problem || null, "left long"],
+    ], list, "No schedules.");
+  }
+
   function nodes(box, list) {
     const held = (node) => Object.entries(node.pools).map(([pool, a]) => `${pool}: ${a.busy} busy, ${a.ready} ready, ${a.starting} starting`).join("; ");
     table(box, [
@@ -206,5 +231,5 @@ const parts = (() => {
     ], list, "No node is known.", (node) => node.this ? "chosen" : null);
   }
 
-  return { put, pools, notice, notices, about, tiles, decisions, agents, tasks, nodes, words, reasons, time, ago, path };
+  return { put, pools, notice, notices, about, tiles, decisions, agents, tasks, schedules, nodes, words, reasons, time, ago, path };
 })();
