@@ -22,7 +22,7 @@ const WITHOUT_DATABASE: [&str; 5] =
 /// The fronts: crates that implement a protocol. They use the service layer, and no actor.
 const FRONTS: [&str; 1] = ["forerunner-http"];
 
-/// Crates for HTTP: only fronts depend on them.
+/// Crates for HTTP: fronts depend on them, and agents that are behind an endpoint.
 const HTTP: [&str; 4] = ["actix-http", "actix-server", "actix-web", "awc"];
 
 /// Crates below the fronts, which speak no protocol.

@@ -18,6 +18,7 @@ mod leavings;
 mod limits;
 mod live;
 mod logging;
+mod models;
 mod month;
 mod placement;
 mod refusals;

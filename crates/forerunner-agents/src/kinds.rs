@@ -7,7 +7,7 @@ use forerunner_runtime::agent::DriverFactory;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use crate::{SimulatedSpec, process::ProcessSpec};
+use crate::{HttpSpec, OpenAiSpec, SimulatedSpec, process::ProcessSpec};
 
 /// Makes [`AgentSpec`] and [`KINDS`] of the table.
 macro_rules! agent_kinds {
@@ -15,7 +15,6 @@ macro_rules! agent_kinds {
         /// What the agents of a pool are: the kind, and its settings.
         #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
         #[serde(tag = "kind")]
-        #[expect(clippy::large_enum_variant, reason = "there is one for each pool")]
         pub enum AgentSpec {
             $($(#[$doc])* #[serde(rename = $name)] $variant($spec),)+
         }
@@ -62,6 +61,10 @@ macro_rules! agent_kinds {
 agent_kinds! {
     /// Warm child processes.
     "process" => Process(ProcessSpec),
+    /// Endpoints that work on tasks, one request each.
+    "http" => Http(HttpSpec),
+    /// Models behind an OpenAI-compatible endpoint.
+    "openai" => OpenAi(OpenAiSpec),
     /// Simulated agents, whose tasks only take time.
     "simulated" => Simulated(SimulatedSpec),
 }

@@ -1,4 +1,4 @@
-//! The kinds of agents that Forerunner runs: child processes, and simulated ones.
+//! The kinds of agents that Forerunner runs: child processes, models behind an endpoint, and simulated ones.
 //!
 //! Each kind has settings, which an operator writes, and a driver, which an agent actor of `forerunner-runtime` uses through
 //! the traits [`Driver`](forerunner_runtime::agent::Driver) and [`DriverFactory`](forerunner_runtime::agent::DriverFactory).
@@ -17,11 +17,17 @@
 
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
+mod endpoint;
 mod kinds;
+mod openai;
 pub mod process;
 mod secret;
 mod simulated;
+mod webhook;
 
+pub use endpoint::EndpointSettings;
 pub use kinds::{AgentKind, AgentSpec, KINDS, KindInfo, MissingFile};
+pub use openai::{OpenAiSpec, Wire};
 pub use secret::read_secret;
 pub use simulated::{SimulatedFactory, SimulatedOutage, SimulatedSpec};
+pub use webhook::HttpSpec;

@@ -25,7 +25,7 @@ pub fn title(text: &str) -> String {
 mod tests {
     use std::collections::BTreeSet;
 
-    use forerunner_agents::{AgentSpec, KINDS, SimulatedSpec, process::ProcessSpec};
+    use forerunner_agents::{AgentSpec, HttpSpec, KINDS, OpenAiSpec, SimulatedSpec, process::ProcessSpec};
     use forerunner_core::PoolName;
     use forerunner_forecast::PolicyKind;
 
@@ -103,13 +103,21 @@ mod tests {
         let simulated = loaded(example("simulated").expect("an example")).expect("valid");
         let AgentSpec::Simulated(simulated) = &only_pool(&simulated.config).1.agent else { panic!("simulated") };
         assert_eq!(*simulated, SimulatedSpec::default());
+        let openai = loaded(example("openai").expect("an example")).expect("valid");
+        let AgentSpec::OpenAi(openai) = &only_pool(&openai.config).1.agent else { panic!("a model") };
+        assert_eq!(*openai, OpenAiSpec::new(&*openai.base_url, &*openai.model));
+        let http = loaded(example("http").expect("an example")).expect("valid");
+        let AgentSpec::Http(http) = &only_pool(&http.config).1.agent else { panic!("an endpoint") };
+        assert_eq!(*http, HttpSpec::new(&*http.url));
     }
 
     #[test]
     fn every_known_key_is_in_the_documented_file_or_in_an_example() {
         let named = |key: &[String]| match key {
             [pools, _, agent, env, _]
-                if pools == "pools" && agent == "agent" && matches!(&**env, "env" | "env_file") =>
+                if pools == "pools"
+                    && agent == "agent"
+                    && matches!(&**env, "env" | "env_file" | "headers" | "parameters") =>
             {
                 format!("pools.*.agent.{env}.*")
             }

@@ -1,0 +1,6 @@
+//! Agents behind HTTP, against real servers on loopback.
+
+mod conversation;
+mod openai;
+mod provider;
+mod webhook;
