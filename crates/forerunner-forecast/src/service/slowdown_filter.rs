@@ -1,8 +1,10 @@
 //! Whether tasks have become slower or faster than the durations that are known, seen before the slow ones end.
 
+use std::collections::BTreeMap;
+
 use super::{
     life_table::{PER_OCTAVE, Shape, bin},
-    running::Running,
+    running::{EndedTask, Running},
 };
 
 /// Bins of the shape between two factors; four factors are an octave.
@@ -77,8 +79,7 @@ impl SlowdownFilter {
         let events = (started as f64 + running.ended().len() as f64).min(CHANGES_AT_MOST);
         self.may_change(CHANGES * events);
         let mut evidence = [0.0; FACTORS];
-        let mut add = |from_s: f64, tasks: f64, after: &dyn Fn(i32) -> f64| {
-            let from = bin(from_s);
+        let mut add = |from: i32, tasks: f64, after: &dyn Fn(i32) -> f64| {
             for (at, sum) in evidence.iter_mut().enumerate() {
                 let slower = STEP * steps(at);
                 *sum += tasks * (after(slower) - shape.lasts(from - slower));
@@ -86,11 +87,10 @@ impl SlowdownFilter {
         };
         for span in running.age_spans().iter().filter(|span| span.to_s > span.from_s) {
             let to = bin(span.to_s);
-            add(span.from_s, span.weight * span.tasks as f64, &|slower| shape.lasts(to - slower));
+            add(bin(span.from_s), span.weight * span.tasks as f64, &|slower| shape.lasts(to - slower));
         }
-        for ended in running.ended() {
-            let end = bin(ended.service_s);
-            add(ended.from_s, ended.weight, &|slower| shape.ends(end - slower));
+        for ((from, end), weight) in binned(running.ended()) {
+            add(from, weight, &|slower| shape.ends(end - slower));
         }
         self.learn(&evidence);
         self.count_shown(dt, mean_s, running);
@@ -175,6 +175,16 @@ impl Default for SlowdownFilter {
     fn default() -> Self {
         Self::new()
     }
+}
+
+/// Tasks that ended, by the bins of their age before and of their duration, with what they prove in all: thousands that end
+/// in one observation fall into a few bins.
+fn binned(ended: &[EndedTask]) -> BTreeMap<(i32, i32), f64> {
+    let mut weights = BTreeMap::new();
+    for ended in ended {
+        *weights.entry((bin(ended.from_s), bin(ended.service_s))).or_insert(0.0) += ended.weight;
+    }
+    weights
 }
 
 /// Steps from a factor of 1 to the one at this place.

@@ -2,12 +2,9 @@
 //!
 //! More agents would not help: they would only send more to what fails. Fewer would have to be started again.
 
-use std::{
-    collections::{HashSet, VecDeque},
-    time::Duration,
-};
+use std::{collections::VecDeque, time::Duration};
 
-use forerunner_core::{CircuitState, DependencyReport, Timestamp};
+use forerunner_core::{CircuitState, DependencyReport, IdMap, Timestamp};
 use forerunner_forecast::{Decision, Forecast, Observation, ReasonCode};
 
 /// The size that a pool had before an outage is the least of so long before it was certain: what fails is soon tried again,
@@ -166,8 +163,8 @@ impl OpenArrivals {
     pub(super) fn observe(&mut self, seen: &Observation) {
         self.0.extend(&seen.arrived);
         if !seen.completed.is_empty() {
-            let done: HashSet<u64> = seen.completed.iter().map(|(task, _)| *task).collect();
-            self.0.retain(|(task, _)| !done.contains(task));
+            let done: IdMap<u64, ()> = seen.completed.iter().map(|(task, _)| (*task, ())).collect();
+            self.0.retain(|(task, _)| !done.contains_key(task));
         }
         while self.0.front().is_some_and(|(_, at)| at + FOLLOWED_S < seen.t) {
             self.0.pop_front();
