@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use forerunner_core::{NewTask, PoolName, Task};
-use forerunner_store::{EnqueueOutcome, Submission};
+use forerunner_store::Submission;
 use tokio::sync::oneshot;
 
 use crate::{
-    Error, Handle, metrics,
+    Error, Handle,
+    handle::{Acceptance, PoolEntry},
+    metrics,
     queue::messages::{Enqueue, Reply},
     status::Submitted,
 };
@@ -21,9 +23,10 @@ struct Group {
 }
 
 /// A task whose acceptance is pending.
-struct PendingSubmission {
+struct PendingSubmission<'a> {
     task: Task,
-    answer: oneshot::Receiver<Result<EnqueueOutcome, Error>>,
+    entry: &'a PoolEntry,
+    answer: Acceptance,
 }
 
 impl Handle {
@@ -51,7 +54,7 @@ impl Handle {
         outcomes
     }
 
-    fn send_batch(&self, batch: Vec<NewTask>) -> Vec<Result<PendingSubmission, Error>> {
+    fn send_batch(&self, batch: Vec<NewTask>) -> Vec<Result<PendingSubmission<'_>, Error>> {
         let mut groups: BTreeMap<PoolName, Group> = BTreeMap::new();
         let mut sent = Vec::with_capacity(batch.len());
         for new in batch {
@@ -66,12 +69,19 @@ impl Handle {
         sent
     }
 
-    fn join(&self, group: &mut Group, new: NewTask) -> Result<PendingSubmission, Error> {
+    fn join(&self, group: &mut Group, new: NewTask) -> Result<PendingSubmission<'_>, Error> {
         if let Some(full) = &group.full {
             metrics::rejected(new.pool.as_str(), full.full().unwrap_or("queue_full"));
             return Err(full.clone().of_input(new.input.len() as u64));
         }
-        let admitted = self.admit(new).map(|(_, submission)| group.add(submission));
+        let admitted = self.admit(new).map(|(entry, submission)| {
+            let (task, store) = (submission.task.clone(), self.shared.deps.store.local());
+            let answer = match store {
+                Some(store) => Acceptance::Now(entry.accept_now(store, submission)),
+                None => group.add(submission),
+            };
+            PendingSubmission { task, entry, answer }
+        });
         if let Err(error) = &admitted
             && error.full().is_some()
         {
@@ -82,20 +92,16 @@ impl Handle {
 }
 
 impl Group {
-    fn add(&mut self, submission: Submission) -> PendingSubmission {
+    fn add(&mut self, submission: Submission) -> Acceptance {
         let (reply, answer) = oneshot::channel();
-        let task = submission.task.clone();
         self.sent.push(Enqueue { submission, reply: Reply::to(reply) });
-        PendingSubmission { task, answer }
+        Acceptance::Later(answer)
     }
 }
 
-impl PendingSubmission {
+impl PendingSubmission<'_> {
     async fn outcome(self) -> Result<Submitted, Error> {
-        let Self { task, answer } = self;
-        match answer.await {
-            Ok(accepted) => Ok(Submitted::of(task, accepted?)),
-            Err(_) => Err(Error::OutcomeUnknown { pool: task.pool }),
-        }
+        let Self { task, entry, answer } = self;
+        answer.outcome(entry).await.map(|accepted| Submitted::of(task, accepted))
     }
 }

@@ -5,7 +5,7 @@ use std::{
     hash::{BuildHasher, RandomState},
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -62,6 +62,8 @@ impl Clock for VirtualClock {
 /// those are set meanwhile. Without an answer of the store it is the node's own clock.
 pub(crate) struct StoreClock {
     own: Arc<dyn Clock>,
+    /// Whether the store has a clock: without one, each reading costs one clock only.
+    is_answered: AtomicBool,
     /// The store's last answer, with the time of a monotonic clock.
     answer: RwLock<Option<(Timestamp, Instant)>>,
     /// The last possible time that the node's own clock showed, with the time of a monotonic clock.
@@ -71,7 +73,7 @@ pub(crate) struct StoreClock {
 impl StoreClock {
     pub(crate) fn new(own: Arc<dyn Clock>) -> Self {
         let seen = RwLock::new((own.now(), Instant::now()));
-        Self { own, answer: RwLock::new(None), seen }
+        Self { own, is_answered: AtomicBool::new(false), answer: RwLock::new(None), seen }
     }
 
     /// Why this clock is unusable; `None` if it is usable.
@@ -120,6 +122,7 @@ impl StoreClock {
         let known = self.at(answered);
         if !known.is_some_and(|known| (answer..=answer + way).contains(&known)) {
             *self.answer.write() = Some((answer + way / 2, answered));
+            self.is_answered.store(true, Ordering::Release);
         }
     }
 
@@ -131,6 +134,9 @@ impl StoreClock {
 
 impl Clock for StoreClock {
     fn now(&self) -> Timestamp {
+        if !self.is_answered.load(Ordering::Acquire) {
+            return self.own();
+        }
         self.at(Instant::now()).unwrap_or_else(|| self.own())
     }
 }

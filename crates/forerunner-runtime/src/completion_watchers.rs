@@ -28,6 +28,8 @@ pub(crate) struct CompletionWatchers {
     tasks: DashMap<TaskId, WatchedTask, IdState>,
     /// Readers of events that the store persists. They are notified when there may be new events.
     readers: DashMap<TaskId, watch::Sender<()>, IdState>,
+    /// Whether there was ever such a reader. While there was none, no task is looked up.
+    has_readers: AtomicBool,
     /// Number of existing logs. While there are none, no task is looked up.
     logs: AtomicUsize,
     /// Whether the node has stopped: no task ends on it any more.
@@ -37,7 +39,7 @@ pub(crate) struct CompletionWatchers {
 #[derive(Debug, Default)]
 struct WatchedTask {
     waiters: Waiters,
-    log: Option<EventLog>,
+    log: Option<Box<EventLog>>,
 }
 
 /// The waits for a task's end. There is nearly always one, which needs no vector.
@@ -69,6 +71,7 @@ pub(crate) struct Subscription {
 impl CompletionWatchers {
     /// Subscribes to notifications of events that the store persists.
     pub(crate) fn notifications(&self, task: TaskId) -> watch::Receiver<()> {
+        self.has_readers.store(true, Ordering::SeqCst);
         let receiver = self.readers.entry(task).or_insert_with(|| watch::channel(()).0).subscribe();
         if self.is_closed() {
             self.readers.remove(&task);
@@ -85,7 +88,7 @@ impl CompletionWatchers {
 
     /// Notifies the readers of a task.
     pub(crate) fn notify(&self, task: TaskId) {
-        if !self.readers.is_empty()
+        if self.has_readers.load(Ordering::SeqCst)
             && let Some(reader) = self.readers.get(&task)
         {
             reader.send_replace(());
@@ -218,16 +221,16 @@ impl CompletionWatchers {
         subscription
     }
 
-    fn new_log(&self, now: Timestamp) -> EventLog {
+    fn new_log(&self, now: Timestamp) -> Box<EventLog> {
         self.logs.fetch_add(1, Ordering::Relaxed);
-        EventLog::new(now)
+        Box::new(EventLog::new(now))
     }
 
     /// Removes abandoned waits and old events. Called at intervals.
     pub(crate) fn sweep(&self, now: Timestamp) {
         self.tasks.retain(|_, watched| {
             watched.waiters.remove_closed();
-            let ended = |log: &EventLog| log.ended_at.is_some_and(|at| now.since(at) > EVENT_RETENTION);
+            let ended = |log: &Box<EventLog>| log.ended_at.is_some_and(|at| now.since(at) > EVENT_RETENTION);
             if watched.log.as_ref().is_some_and(ended) {
                 watched.log = None;
                 self.logs.fetch_sub(1, Ordering::Relaxed);

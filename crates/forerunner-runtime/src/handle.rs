@@ -17,8 +17,8 @@ use std::{
 use actix::Addr;
 use forerunner_core::{PoolName, Timestamp};
 
-pub(crate) use self::entry::PoolEntry;
 pub use self::tasks::EventStream;
+pub(crate) use self::{entry::PoolEntry, submit::Acceptance};
 use crate::{
     Error, clock::IdMaker, cluster::ClusterActor, damage, deps::Deps, schedules::ScheduleActor, status::Readiness,
     unconfigured::Unconfigured,

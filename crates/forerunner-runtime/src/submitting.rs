@@ -19,7 +19,13 @@ use crate::{Error, Handle};
 /// It fails with the errors of [`Handle::submit`].
 #[must_use = "a submission may be refused"]
 pub struct SubmitFuture {
-    state: Result<InProgress, Option<Error>>,
+    state: Progress,
+}
+
+enum Progress {
+    Sent(InProgress),
+    /// The answer, until it is polled.
+    Answered(Option<Result<CompletionFuture, Error>>),
 }
 
 struct InProgress {
@@ -32,12 +38,17 @@ impl SubmitFuture {
         answer: oneshot::Receiver<Result<EnqueueOutcome, Error>>,
         ending: CompletionFuture,
     ) -> Self {
-        Self { state: Ok(InProgress { answer, ending: Some(ending) }) }
+        Self { state: Progress::Sent(InProgress { answer, ending: Some(ending) }) }
+    }
+
+    /// A submission whose answer is known: it was rejected before it was sent, or the store answered within the call.
+    pub(crate) const fn answered(answer: Result<CompletionFuture, Error>) -> Self {
+        Self { state: Progress::Answered(Some(answer)) }
     }
 
     /// A submission that was rejected before it was sent.
     pub const fn refused(error: Error) -> Self {
-        Self { state: Err(Some(error)) }
+        Self::answered(Err(error))
     }
 }
 
@@ -47,16 +58,15 @@ impl Future for SubmitFuture {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         const ONCE: &str = "a future is not polled after it was ready";
         let under_way = match &mut self.state {
-            Ok(under_way) => under_way,
-            Err(refusal) => return Poll::Ready(Err(refusal.take().expect(ONCE))),
+            Progress::Sent(under_way) => under_way,
+            Progress::Answered(answer) => return Poll::Ready(answer.take().expect(ONCE)),
         };
         let answer = ready!(Pin::new(&mut under_way.answer).poll(cx));
         let ending = under_way.ending.take().expect(ONCE);
         Poll::Ready(match answer {
             Err(_) => Err(Error::OutcomeUnknown { pool: ending.pool }),
             Ok(Err(error)) => Err(error),
-            Ok(Ok(EnqueueOutcome::New { .. })) => Ok(ending),
-            Ok(Ok(EnqueueOutcome::Known(task))) => Ok(ending.of_known(task.id)),
+            Ok(Ok(outcome)) => Ok(ending.of(outcome)),
         })
     }
 }
@@ -76,7 +86,10 @@ impl CompletionFuture {
         Self { receiver: handle.shared.deps.watch.wait(id), id, pool, known: false, handle }
     }
 
-    fn of_known(self, id: TaskId) -> Self {
+    /// The end of the task that the store has for the submission.
+    pub(crate) fn of(self, outcome: EnqueueOutcome) -> Self {
+        let EnqueueOutcome::Known(task) = outcome else { return self };
+        let id = task.id;
         let Self { pool, handle, .. } = self;
         Self { receiver: handle.shared.deps.watch.wait(id), id, pool, known: true, handle }
     }

@@ -30,6 +30,7 @@ mod events;
 #[cfg(any(test, feature = "faults"))]
 pub mod faulty;
 mod filter;
+mod local;
 mod membership;
 mod memory;
 mod not_shared;
@@ -53,6 +54,7 @@ pub use damage::DamagedTasks;
 pub use error::{LeaseLost, Refusal, StateConflict, StoreError};
 pub use events::{AttemptEvent, TaskEvents, event_seq};
 pub use filter::{TaskFilter, TimeWindow};
+pub use local::LocalStore;
 pub use memory::{MemoryOptions, MemoryStore};
 pub use notification::Notification;
 pub use open::{check_address, open};

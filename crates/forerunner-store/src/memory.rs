@@ -14,7 +14,7 @@ mod verbs;
 
 use crate::{ClusterStore, ContextStore, Maintenance, ScheduleStore, SettingsStore, TaskStore};
 use crate::{DamagedTasks, DroppedPartitions, DueTasks, VacuumStatus};
-use std::{future, time::Duration};
+use std::{future, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 
@@ -26,9 +26,10 @@ use forerunner_core::{
 use self::state::State;
 use crate::{
     BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ClusterState, ContextBase, ContextFilter, ContextRead,
-    ContextSummary, EnqueueOutcome, Heartbeat, KeyedTask, LeaseLost, Peek, Refusal, Rescue, Rescued, SETTINGS,
-    ScheduleConflict, ScheduleWrite, Settled, Settlement, Start, StateConflict, Store, StoreError, StoreFuture,
-    StoredContext, StoredSchedule, Submission, Swept, TaskChange, TaskCounts, TaskFilter, TaskPage, Updated,
+    ContextSummary, EnqueueOutcome, Heartbeat, KeyedTask, LeaseLost, LocalStore, Peek, Refusal, Rescue, Rescued,
+    SETTINGS, ScheduleConflict, ScheduleWrite, Settled, Settlement, Start, StateConflict, Store, StoreError,
+    StoreFuture, StoredContext, StoredSchedule, Submission, Swept, TaskChange, TaskCounts, TaskFilter, TaskPage,
+    Updated,
 };
 
 const KIND: &str = "memory";
@@ -63,10 +64,13 @@ impl MemoryStore {
 
     /// Runs one verb, unless the store is closed.
     fn run<T: Send + 'static>(&self, verb: impl FnOnce(&mut State) -> T) -> StoreFuture<T> {
+        Box::pin(future::ready(self.run_now(verb)))
+    }
+
+    fn run_now<T>(&self, verb: impl FnOnce(&mut State) -> T) -> Result<T, StoreError> {
         // No verb leaves the state half changed when it panics on behalf of a caller, so poison says nothing.
         let mut state = self.state.lock();
-        let answer = if state.closed { Err(StoreError::Closed { store: KIND }) } else { Ok(verb(&mut state)) };
-        Box::pin(future::ready(answer))
+        if state.closed { Err(StoreError::Closed { store: KIND }) } else { Ok(verb(&mut state)) }
     }
 }
 
@@ -81,8 +85,42 @@ impl Store for MemoryStore {
         KIND
     }
 
+    fn local(&self) -> Option<&dyn LocalStore> {
+        Some(self)
+    }
+
     fn close(&self) -> StoreFuture<()> {
         self.run(State::close)
+    }
+}
+
+/// Copies of rows, for callers that own what they get.
+fn owned(tasks: Vec<Arc<Task>>) -> Vec<Task> {
+    tasks.iter().map(|task| Task::clone(task)).collect()
+}
+
+impl LocalStore for MemoryStore {
+    fn enqueue_now(&self, submission: Submission) -> Result<Result<EnqueueOutcome, Refusal>, StoreError> {
+        self.run_now(|state| state.enqueue(submission))
+    }
+
+    fn claim_now(&self, claim: &Claim) -> Result<Vec<Arc<Task>>, StoreError> {
+        self.run_now(|state| state.claim(claim))
+    }
+
+    fn settle_now(
+        &self,
+        leased: Arc<Task>,
+        settlement: Settlement,
+    ) -> Result<Result<(Settled, Arc<Task>), LeaseLost>, StoreError> {
+        // The row is changed in place once the store has the only reference to it.
+        drop(leased);
+        self.run_now(|state| {
+            let (settled, slot) = state.settle(settlement)?;
+            let row = state.slots.at(slot).task.clone();
+            state.trim();
+            Ok((settled, row))
+        })
     }
 }
 
@@ -96,7 +134,7 @@ impl TaskStore for MemoryStore {
     }
 
     fn claim(&self, claim: Claim) -> StoreFuture<Vec<Task>> {
-        self.run(|state| state.claim(&claim))
+        self.run(|state| owned(state.claim(&claim)))
     }
 
     fn peek(&self, peek: Peek) -> StoreFuture<Vec<Candidate>> {
@@ -104,12 +142,12 @@ impl TaskStore for MemoryStore {
     }
 
     fn claim_ids(&self, claim: Claim, tasks: Vec<TaskId>) -> StoreFuture<Vec<Task>> {
-        self.run(|state| state.claim_ids(&claim, &tasks))
+        self.run(|state| owned(state.claim_ids(&claim, &tasks)))
     }
 
     fn settle(&self, batch: Vec<Settlement>) -> StoreFuture<Vec<Result<Settled, LeaseLost>>> {
         self.run(|state| {
-            let answers = batch.into_iter().map(|settlement| state.settle(settlement)).collect();
+            let answers = batch.into_iter().map(|settlement| Ok(state.settle(settlement)?.0)).collect();
             state.trim();
             answers
         })
@@ -164,7 +202,7 @@ impl TaskStore for MemoryStore {
     }
 
     fn task(&self, task: TaskId) -> StoreFuture<Option<Task>> {
-        self.run(|state| state.slots.find(task).map(|slot| state.slots.at(slot).task.clone()))
+        self.run(|state| state.slots.find(task).map(|slot| Task::clone(&state.slots.at(slot).task)))
     }
 
     fn tasks(&self, filter: TaskFilter) -> StoreFuture<TaskPage> {

@@ -12,9 +12,9 @@ use tokio::sync::broadcast;
 use crate::{
     AttemptEvent, Backlog, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ClusterState, ContextBase,
     ContextFilter, ContextRead, ContextSummary, DamagedTasks, DroppedPartitions, DueTasks, EnqueueOutcome, Heartbeat,
-    KeyedTask, LeaseLost, Notification, Peek, Refusal, Rescue, Rescued, ScheduleConflict, ScheduleWrite, Settled,
-    Settlement, Start, StateConflict, StoreFuture, StoredContext, StoredSchedule, Submission, Swept, TaskChange,
-    TaskCounts, TaskEvents, TaskFilter, TaskPage, Updated, VacuumStatus,
+    KeyedTask, LeaseLost, LocalStore, Notification, Peek, Refusal, Rescue, Rescued, ScheduleConflict, ScheduleWrite,
+    Settled, Settlement, Start, StateConflict, StoreFuture, StoredContext, StoredSchedule, Submission, Swept,
+    TaskChange, TaskCounts, TaskEvents, TaskFilter, TaskPage, Updated, VacuumStatus,
 };
 
 /// Accepts, claims, ends, changes and reads tasks.
@@ -272,6 +272,11 @@ pub trait Store:
 {
     /// Names the kind: `memory`, `sqlite`, `postgres`.
     fn kind(&self) -> &'static str;
+
+    /// Returns the store as one whose tasks are in the memory of this process, if it is that. It is not durable.
+    fn local(&self) -> Option<&dyn LocalStore> {
+        None
+    }
 
     /// Finishes calls in progress and closes files and connections. Later calls return
     /// [`StoreError::Closed`](crate::StoreError::Closed).

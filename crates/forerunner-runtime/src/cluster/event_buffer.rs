@@ -1,14 +1,10 @@
 //! The events of this node's agents on their way to the store, where every node can read them.
 
-use std::{
-    collections::{HashMap, VecDeque},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use parking_lot::{Mutex, MutexGuard};
 
-use forerunner_core::{LeaseEpoch, TaskEventKind, TaskId, Timestamp};
+use forerunner_core::{IdMap, LeaseEpoch, TaskEventKind, TaskId, Timestamp};
 use forerunner_store::{AttemptEvent, Store, StoreFuture, event_seq};
 use tokio::sync::Notify;
 
@@ -33,7 +29,7 @@ pub(crate) struct EventBuffer {
 #[derive(Debug, Default)]
 struct Inside {
     waiting: VecDeque<AttemptEvent>,
-    logs: HashMap<TaskId, AttemptLog>,
+    logs: IdMap<TaskId, AttemptLog>,
 }
 
 /// The events of one attempt.

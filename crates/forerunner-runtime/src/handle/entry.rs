@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use actix::{Addr, Handler, Message, dev::ToEnvelope};
 use forerunner_core::Payload;
+use forerunner_store::{EnqueueOutcome, LocalStore, StoreError, Submission};
 
 use crate::{
     Error,
@@ -16,7 +17,11 @@ use crate::{
     forecast::ForecastActor,
     metrics,
     pool::PoolActor,
-    queue::{QueueActor, messages::Enqueue},
+    queue::{
+        QueueActor,
+        messages::{Arrived, Enqueue},
+        reason,
+    },
 };
 
 /// The addresses of a pool's actors.
@@ -28,6 +33,7 @@ pub(crate) struct PoolEntry {
     pub(crate) kind: &'static str,
     pub(crate) queue: Addr<QueueActor>,
     pub(crate) submit: BatchSender<Enqueue>,
+    pub(crate) arrived: BatchSender<Arrived>,
     pub(crate) pool: Addr<PoolActor>,
     pub(crate) forecast: Addr<ForecastActor>,
     /// The actor between the forecast and this node's part, if the store is shared.
@@ -62,6 +68,26 @@ impl PoolEntry {
         };
         metrics::rejected(self.deps.name.as_str(), error.full().unwrap_or("queue_full"));
         Err(error)
+    }
+
+    /// Accepts a submission in a store that answers within the call, and lets the queue know.
+    pub(crate) fn accept_now(&self, store: &dyn LocalStore, submission: Submission) -> Result<EnqueueOutcome, Error> {
+        let arrived = Arrived::of(&submission.task);
+        let answer = store.enqueue_now(submission);
+        if let Ok(Ok(EnqueueOutcome::New { claimable, .. })) = answer {
+            self.arrived.send(Arrived { claimable, ..arrived });
+        } else {
+            self.admission.back_out(1, arrived.input_bytes);
+        }
+        match answer {
+            Ok(Ok(outcome)) => Ok(outcome),
+            Ok(Err(refusal)) => {
+                metrics::rejected(self.deps.name.as_str(), reason(&refusal));
+                Err(refusal.into())
+            }
+            Err(StoreError::Closed { .. }) => Err(Error::ShuttingDown),
+            Err(error) => Err(error.into()),
+        }
     }
 
     pub(crate) fn unknown(&self) -> Error {

@@ -15,6 +15,24 @@ use crate::{
     submitting::{CompletionFuture, SubmitFuture},
 };
 
+/// The answer of the store to a submission.
+pub(crate) enum Acceptance {
+    /// Of a store that answers within the call.
+    Now(Result<EnqueueOutcome, Error>),
+    /// Once the task is durable.
+    Later(oneshot::Receiver<Result<EnqueueOutcome, Error>>),
+}
+
+impl Acceptance {
+    /// Waits for the answer. `entry` is the pool of the submission.
+    pub(crate) async fn outcome(self, entry: &PoolEntry) -> Result<EnqueueOutcome, Error> {
+        match self {
+            Self::Now(outcome) => outcome,
+            Self::Later(answer) => answer.await.unwrap_or_else(|_| Err(entry.unknown())),
+        }
+    }
+}
+
 impl Handle {
     /// Submits a task. Returns once it is durable.
     ///
@@ -33,7 +51,7 @@ impl Handle {
     async fn submit_new(&self, new: NewTask) -> Result<Submitted, Error> {
         let (entry, submission) = self.admit(new)?;
         let task = submission.task.clone();
-        let accepted = Self::enqueue(entry, submission).await.map_err(|_| entry.unknown())??;
+        let accepted = self.enqueue(entry, submission).outcome(entry).await?;
         Ok(Submitted::of(task, accepted))
     }
 
@@ -62,10 +80,19 @@ impl Handle {
     pub fn submit_watched(&self, new: NewTask) -> SubmitFuture {
         match self.admit(new) {
             Ok((entry, submission)) => {
-                let ending = CompletionFuture::of_new(self.clone(), submission.task.id, submission.task.pool.clone());
-                SubmitFuture::sent(Self::enqueue(entry, submission), ending)
+                let id = submission.task.id;
+                let ending = CompletionFuture::of_new(self.clone(), id, submission.task.pool.clone());
+                match self.enqueue(entry, submission) {
+                    Acceptance::Later(answer) => SubmitFuture::sent(answer, ending),
+                    Acceptance::Now(Ok(outcome)) => SubmitFuture::answered(Ok(ending.of(outcome))),
+                    Acceptance::Now(Err(error)) => {
+                        drop(ending);
+                        self.shared.deps.watch.remove_closed(id);
+                        SubmitFuture::answered(Err(error))
+                    }
+                }
             }
-            Err(error) => SubmitFuture::refused(error),
+            Err(error) => SubmitFuture::answered(Err(error)),
         }
     }
 
@@ -89,7 +116,7 @@ impl Handle {
         let (entry, submission) = self.admit(new)?;
         let task = submission.task.clone();
         let (id, ending) = (task.id, CompletionFuture::of_new(self.clone(), task.id, task.pool.clone()));
-        let accepted = Self::enqueue(entry, submission).await.unwrap_or_else(|_| Err(entry.unknown()));
+        let accepted = self.enqueue(entry, submission).outcome(entry).await;
         let submitted = accepted.map(|accepted| Submitted::of(task, accepted));
         if let Ok(submitted @ Submitted { created: true, .. }) = submitted {
             return Ok((submitted, Some(ending)));
@@ -112,10 +139,13 @@ impl Handle {
         Ok((entry, Submission { task, fingerprint, bounds }))
     }
 
-    fn enqueue(entry: &PoolEntry, submission: Submission) -> oneshot::Receiver<Result<EnqueueOutcome, Error>> {
+    fn enqueue(&self, entry: &PoolEntry, submission: Submission) -> Acceptance {
+        if let Some(store) = self.shared.deps.store.local() {
+            return Acceptance::Now(entry.accept_now(store, submission));
+        }
         let (reply, answer) = oneshot::channel();
         entry.submit.send(Enqueue { submission, reply: Reply::to(reply) });
-        answer
+        Acceptance::Later(answer)
     }
 
     fn task_from(&self, new: NewTask, entry: &PoolEntry) -> Task {

@@ -96,6 +96,7 @@ pub(super) async fn start_pool(
         kind: spec.agents.kind(),
         queue,
         submit: addrs.submit,
+        arrived: addrs.arrived,
         pool,
         forecast,
         share,

@@ -1,23 +1,18 @@
 //! Accepts tasks. Submissions are batched, stored in one call, and answered once they are durable.
 
 use actix::{Context, Handler};
-use forerunner_core::{Priority, QueueEvent, Task, TaskId, Timestamp};
+use forerunner_core::{QueueEvent, Task};
 use forerunner_store::{EnqueueOutcome, Refusal, StoreError};
 
 use super::{
     QueueActor,
-    messages::{Enqueue, Reply},
+    messages::{Arrived, Enqueue, Reply},
 };
 use crate::{Error, batcher::Batch};
 
 /// What the queue needs of a submitted task after the store has accepted it.
 pub(super) struct PendingEnqueue {
-    task: TaskId,
-    submitted_at: Timestamp,
-    run_at: Timestamp,
-    deadline: Option<Timestamp>,
-    priority: Priority,
-    input_bytes: u64,
+    arrived: Arrived,
     reply: Reply,
 }
 
@@ -68,14 +63,32 @@ impl QueueActor {
             Err(error) => return self.on_not_accepted(&error, arriving),
         };
         self.store_health.note_success(&self.deps.name);
+        let mut new = Vec::with_capacity(arriving.len());
+        for (answer, PendingEnqueue { mut arrived, reply }) in answers.into_iter().zip(arriving) {
+            if let Ok(EnqueueOutcome::New { claimable, .. }) = answer {
+                arrived.claimable = claimable;
+                new.push(arrived);
+            }
+            reply.answer(self.outcome(answer, arrived.input_bytes));
+        }
+        self.on_arrived(&new, ctx);
+    }
+
+    /// Counts tasks that the store has accepted, and has agents run them.
+    fn on_arrived(&mut self, arrived: &[Arrived], ctx: &mut Context<Self>) {
+        self.metrics.submitted.increment(arrived.len() as u64);
         let (mut claimable, mut urgent) = (0, 0);
         let least = self.prefetched.least_priority();
-        for (answer, one) in answers.into_iter().zip(arriving) {
-            let is_claimable = matches!(answer, Ok(EnqueueOutcome::New { claimable: true, .. }));
-            claimable += usize::from(is_claimable);
-            urgent += usize::from(is_claimable && least.is_some_and(|least| one.priority > least));
-            let answer = self.on_accepted_one(answer, &one, ctx);
-            one.reply.answer(answer);
+        for task in arrived {
+            claimable += usize::from(task.claimable);
+            urgent += usize::from(task.claimable && least.is_some_and(|least| task.priority > least));
+            let delayed = task.run_at > task.submitted_at;
+            for due in delayed.then_some(task.run_at).into_iter().chain(task.deadline) {
+                self.apply(QueueEvent::Due(due), ctx);
+            }
+            let t = task.submitted_at.as_secs_f64();
+            let trigger = if delayed { None } else { self.stats.arrived(task.task, t) };
+            self.nudge(trigger);
         }
         self.apply(QueueEvent::BecameClaimable(claimable), ctx);
         if urgent > 0 {
@@ -84,30 +97,16 @@ impl QueueActor {
         self.check_depth(ctx);
     }
 
-    fn on_accepted_one(
-        &mut self,
-        answer: Result<EnqueueOutcome, Refusal>,
-        task: &PendingEnqueue,
-        ctx: &mut Context<Self>,
-    ) -> Result<EnqueueOutcome, Error> {
+    /// The answer to a submission. One that made no task returns its place.
+    fn outcome(&self, answer: Result<EnqueueOutcome, Refusal>, input_bytes: u64) -> Result<EnqueueOutcome, Error> {
         match answer {
-            Ok(new @ EnqueueOutcome::New { .. }) => {
-                self.metrics.submitted.increment(1);
-                let t = task.submitted_at.as_secs_f64();
-                let delayed = task.run_at > task.submitted_at;
-                for due in delayed.then_some(task.run_at).into_iter().chain(task.deadline) {
-                    self.apply(QueueEvent::Due(due), ctx);
-                }
-                let trigger = if delayed { None } else { self.stats.arrived(task.task, t) };
-                self.nudge(trigger);
-                Ok(new)
-            }
+            Ok(new @ EnqueueOutcome::New { .. }) => Ok(new),
             Ok(known @ EnqueueOutcome::Known(_)) => {
-                self.admission.back_out(1, task.input_bytes);
+                self.admission.back_out(1, input_bytes);
                 Ok(known)
             }
             Err(refusal) => {
-                self.admission.back_out(1, task.input_bytes);
+                self.admission.back_out(1, input_bytes);
                 self.metrics.rejected(reason(&refusal));
                 Err(refusal.into())
             }
@@ -116,7 +115,7 @@ impl QueueActor {
 
     fn on_not_accepted(&mut self, error: &StoreError, refused: Vec<PendingEnqueue>) {
         self.store_health.note_failure(&self.deps.name, "the store does not accept tasks", refused.len(), error);
-        self.admission.back_out(refused.len(), refused.iter().map(|one| one.input_bytes).sum());
+        self.admission.back_out(refused.len(), refused.iter().map(|one| one.arrived.input_bytes).sum());
         // The store may have stored these tasks before its answer was lost.
         self.admission.note_unsure();
         for one in refused {
@@ -131,7 +130,7 @@ impl QueueActor {
 }
 
 /// The label of a rejection in the metrics.
-pub(super) const fn reason(refusal: &Refusal) -> &'static str {
+pub(crate) const fn reason(refusal: &Refusal) -> &'static str {
     match refusal {
         Refusal::KeyReused { .. } => "key_reused",
         Refusal::ContextsFull { .. } => "contexts_full",
@@ -160,19 +159,20 @@ impl Handler<Batch<Enqueue>> for QueueActor {
             submitted.drain(..).for_each(|one| one.reply.answer(Err(Error::ShuttingDown)));
         }
         for Enqueue { submission, reply } in submitted.drain(..) {
-            let task = &submission.task;
-            self.arriving.push(PendingEnqueue {
-                task: task.id,
-                submitted_at: task.submitted_at,
-                run_at: task.run_at,
-                deadline: task.deadline,
-                priority: task.priority,
-                input_bytes: task.input.len() as u64,
-                reply,
-            });
+            self.arriving.push(PendingEnqueue { arrived: Arrived::of(&submission.task), reply });
             self.incoming.push(submission);
         }
         self.submitted.recycle(submitted);
         self.flush_soon(ctx);
+    }
+}
+
+impl Handler<Batch<Arrived>> for QueueActor {
+    type Result = ();
+
+    fn handle(&mut self, _: Batch<Arrived>, ctx: &mut Self::Context) {
+        let arrived = self.arrived.take();
+        self.on_arrived(&arrived, ctx);
+        self.arrived.recycle(arrived);
     }
 }

@@ -6,7 +6,7 @@ use super::{
     accept::PendingEnqueue,
     claim_selected::PREFETCH_PAUSE,
     crash_throttle::CrashThrottle,
-    messages::{AttachQueue, Demand, Enqueue, Nudge, PoolFacts, Settle, Withdraw, Withdrawn},
+    messages::{Arrived, AttachQueue, Demand, Enqueue, Nudge, PoolFacts, Settle, Withdraw, Withdrawn},
     prefetch_buffer::PrefetchBuffer,
     prefetch_tuner::PrefetchTuner,
     reconcile::{RECONCILE, Reconciling},
@@ -49,6 +49,8 @@ pub(crate) struct QueueActor {
     pub(super) links: Option<AttachQueue>,
     pub(super) submitted: Batcher<Enqueue>,
     pub(super) settled: Batcher<Settle>,
+    /// Tasks that a store in this process has accepted.
+    pub(super) arrived: Batcher<Arrived>,
     pub(super) incoming: Vec<Submission>,
     /// The same tasks, until the store has accepted them.
     pub(super) arriving: Vec<PendingEnqueue>,
@@ -103,6 +105,7 @@ pub(crate) struct QueueAddrs {
     pub(crate) queue: Addr<QueueActor>,
     pub(crate) submit: BatchSender<Enqueue>,
     pub(crate) settle: BatchSender<Settle>,
+    pub(crate) arrived: BatchSender<Arrived>,
 }
 
 impl Actor for QueueActor {
@@ -126,6 +129,7 @@ impl QueueActor {
             links: None,
             submitted: Batcher::new(),
             settled: Batcher::new(),
+            arrived: Batcher::new(),
             incoming: Vec::new(),
             arriving: Vec::new(),
             accepting: 0,
@@ -160,19 +164,24 @@ impl QueueActor {
 
     /// Starts the queue with `start` and returns its addresses.
     pub(crate) fn start_by(self, start: impl FnOnce(Self) -> Addr<Self>) -> QueueAddrs {
-        let (submitted, settled) = (self.submitted.inlet(), self.settled.inlet());
+        let (submitted, settled, arrived) = (self.submitted.inlet(), self.settled.inlet(), self.arrived.inlet());
         let queue = start(self);
         QueueAddrs {
             submit: submitted.with_reader(queue.clone().recipient()),
             settle: settled.with_reader(queue.clone().recipient()),
+            arrived: arrived.with_reader(queue.clone().recipient()),
             queue,
         }
     }
 
     /// The only place where this actor's choices become effects.
     pub(super) fn apply(&mut self, event: QueueEvent, ctx: &mut Context<Self>) {
+        self.apply_at(self.deps.now(), event, ctx);
+    }
+
+    pub(super) fn apply_at(&mut self, now: Timestamp, event: QueueEvent, ctx: &mut Context<Self>) {
         let is_more = matches!(event, QueueEvent::BecameClaimable(count) if count > 0);
-        for action in self.machine.step(event, self.deps.now()) {
+        for action in self.machine.step(event, now) {
             match action {
                 QueueAction::Claim(limit) => self.claim(limit, ctx),
                 QueueAction::Dispatch(count) => self.dispatch_prefetched(count, ctx),
@@ -290,7 +299,6 @@ impl QueueActor {
         self.metrics.depth.set(self.machine.depth() as f64);
         self.metrics.waiting.set(self.admission.waiting() as f64);
         self.metrics.running.set(f64::from(self.stats.running()));
-        self.metrics.dependency.show(&self.dependency_report());
         self.metrics.dependency.show(&self.dependency_report());
     }
 }

@@ -1,6 +1,6 @@
 //! Claims selected tasks: the queue peeks at the waiting tasks, the pool selects, the queue claims.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use actix::{ActorFutureExt, AsyncContext, Context, WrapFuture};
 use forerunner_core::{QueueEvent, Selection, placement::LOOKAHEAD};
@@ -88,7 +88,7 @@ impl QueueActor {
             queue.reconciling.end_claim();
             match answer {
                 Ok(tasks) => {
-                    let got = queue.on_claimed(tasks, ctx);
+                    let got = queue.on_claimed(tasks.into_iter().map(Arc::new).collect(), ctx);
                     let event = match again_at {
                         Some(again_at) => QueueEvent::ClaimDeferred { got, again_at },
                         None => QueueEvent::Claimed { asked, got },

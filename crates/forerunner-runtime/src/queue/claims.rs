@@ -33,25 +33,46 @@ impl QueueActor {
     /// Claims tasks from the head of the queue.
     pub(super) fn claim_first(&mut self, asked: usize, ctx: &mut Context<Self>) {
         self.reconciling.begin_claim();
+        let terms = self.terms(asked);
+        if let Some(store) = self.deps.node.store.local() {
+            let answer = store.claim_now(&terms);
+            self.on_claim_answered(asked, answer, ctx);
+            return;
+        }
         let begun = Instant::now();
-        let call = self.deps.node.store.claim(self.terms(asked));
+        let call = self.deps.node.store.claim(terms);
         self.call(call, ctx, move |queue, answer, ctx| {
-            queue.reconciling.end_claim();
-            match answer {
-                Ok(tasks) => {
-                    queue.store_health.note_success(&queue.deps.name);
-                    let got = queue.on_claimed(tasks, ctx);
-                    if got > 0 {
-                        queue.tuner.claimed(begun.elapsed());
-                    }
-                    queue.apply(QueueEvent::Claimed { asked, got }, ctx);
-                    queue.release_unfit(ctx);
-                    queue.check_depth(ctx);
-                }
-                Err(error) => queue.on_not_claimed(&error, ctx),
+            let answer = answer.map(|tasks| tasks.into_iter().map(Arc::new).collect());
+            if queue.on_claim_answered(asked, answer, ctx) > 0 {
+                queue.tuner.claimed(begun.elapsed());
             }
-            queue.answer_drains();
         });
+    }
+
+    /// Returns the number of tasks that the claim got.
+    fn on_claim_answered(
+        &mut self,
+        asked: usize,
+        answer: Result<Vec<Arc<Task>>, StoreError>,
+        ctx: &mut Context<Self>,
+    ) -> usize {
+        self.reconciling.end_claim();
+        let got = match answer {
+            Ok(tasks) => {
+                self.store_health.note_success(&self.deps.name);
+                let got = self.on_claimed(tasks, ctx);
+                self.apply(QueueEvent::Claimed { asked, got }, ctx);
+                self.release_unfit(ctx);
+                self.check_depth(ctx);
+                got
+            }
+            Err(error) => {
+                self.on_not_claimed(&error, ctx);
+                0
+            }
+        };
+        self.answer_drains();
+        got
     }
 
     /// The parameters of a claim that is made now.
@@ -69,7 +90,7 @@ impl QueueActor {
 
     /// Dispatches claimed tasks to the pool's open slots and prefetches the rest. Returns the number of tasks. A closed
     /// queue releases all of them.
-    pub(super) fn on_claimed(&mut self, mut tasks: Vec<Task>, ctx: &mut Context<Self>) -> usize {
+    pub(super) fn on_claimed(&mut self, mut tasks: Vec<Arc<Task>>, ctx: &mut Context<Self>) -> usize {
         if self.closed {
             if !tasks.is_empty() {
                 self.release(tasks, ctx);
@@ -88,7 +109,7 @@ impl QueueActor {
     }
 
     /// Sends tasks to the pool. A prefetched task begins now.
-    fn dispatch(&mut self, tasks: Vec<Task>) {
+    fn dispatch(&mut self, mut tasks: Vec<Arc<Task>>) {
         if tasks.is_empty() {
             return;
         }
@@ -96,17 +117,16 @@ impl QueueActor {
         self.admission.leave(count);
         let now = self.deps.now();
         let mut late_starts = 0;
-        let mut assigned = Vec::with_capacity(count);
-        for mut task in tasks {
-            task.started_at = task.started_at.or(Some(now));
-            let (wait_s, late) = self.stats.started(&task);
+        for task in &mut tasks {
+            if task.started_at.is_none() {
+                Arc::make_mut(task).started_at = Some(now);
+            }
+            let (wait_s, late) = self.stats.started(task);
             self.dependency.begin(task.id, self.stats.running(), now);
             late_starts += u64::from(late);
             self.metrics.wait.record(wait_s);
-            self.deps.node.watch.notify_state(&task, now);
-            let task = Arc::new(task);
+            self.deps.node.watch.notify_state(task, now);
             self.leased.insert(task.id, task.clone());
-            assigned.push(task);
         }
         // The open slots do not include agents that have just ended a task, so the number of running tasks is counted
         // here.
@@ -114,7 +134,7 @@ impl QueueActor {
         self.metrics.started.increment(count as u64);
         self.metrics.late.increment(late_starts);
         if let Some(links) = &self.links {
-            links.assign.do_send(Assign { tasks: assigned, await_settles: self.settling.len() >= MAX_UNSETTLED });
+            links.assign.do_send(Assign { tasks, await_settles: self.settling.len() >= MAX_UNSETTLED });
         }
     }
 
@@ -177,7 +197,7 @@ impl QueueActor {
         was_prefetched
     }
 
-    fn release_prefetched(&mut self, tasks: Vec<Task>, ctx: &mut Context<Self>) {
+    fn release_prefetched(&mut self, tasks: Vec<Arc<Task>>, ctx: &mut Context<Self>) {
         if !tasks.is_empty() {
             self.apply(QueueEvent::PrefetchDropped(tasks.len()), ctx);
             self.release(tasks, ctx);
@@ -186,9 +206,9 @@ impl QueueActor {
 
     /// Releases leased tasks that have not begun. A task that was cancelled meanwhile ends by this. The call is
     /// repeated while the store fails.
-    fn release(&mut self, tasks: Vec<Task>, ctx: &mut Context<Self>) {
+    fn release(&mut self, tasks: Vec<Arc<Task>>, ctx: &mut Context<Self>) {
         let now = self.deps.now();
-        let release = |task: &Task| Settlement::release(task.id, task.epoch, now);
+        let release = |task: &Arc<Task>| Settlement::release(task.id, task.epoch, now);
         self.releasing += 1;
         let call = self.deps.node.store.settle(tasks.iter().map(release).collect());
         self.call(call, ctx, move |queue, answer, ctx| match answer {
@@ -216,7 +236,7 @@ impl QueueActor {
         });
     }
 
-    fn on_released(&mut self, tasks: &[Task], given: Vec<Result<Settled, LeaseLost>>, ctx: &mut Context<Self>) {
+    fn on_released(&mut self, tasks: &[Arc<Task>], given: Vec<Result<Settled, LeaseLost>>, ctx: &mut Context<Self>) {
         let mut claimable = 0;
         for (task, settled) in tasks.iter().zip(given) {
             let Ok(settled) = settled else { continue };

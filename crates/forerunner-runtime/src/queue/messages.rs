@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use actix::{Message, Recipient};
 use forerunner_core::{
-    AgentId, ContextCost, DependencyReport, LeaseEpoch, Outcome, Selection, Task, TaskId, Timestamp,
+    AgentId, ContextCost, DependencyReport, LeaseEpoch, Outcome, Priority, Selection, Task, TaskId, Timestamp,
     placement::Candidate,
 };
 use forerunner_store::{
@@ -21,6 +21,28 @@ use crate::{Error, agent::CancelReason, status::Cause};
 pub(crate) struct Enqueue {
     pub(crate) submission: Submission,
     pub(crate) reply: Reply,
+}
+
+/// A task that a [`LocalStore`](forerunner_store::LocalStore) has accepted. Sent by a `Handle`, batched on its way.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Arrived {
+    pub(crate) task: TaskId,
+    pub(crate) submitted_at: Timestamp,
+    pub(crate) run_at: Timestamp,
+    pub(crate) deadline: Option<Timestamp>,
+    pub(crate) priority: Priority,
+    pub(crate) input_bytes: u64,
+    /// Whether an agent could run it now.
+    pub(crate) claimable: bool,
+}
+
+impl Arrived {
+    /// Describes a task before the store has it.
+    pub(crate) fn of(task: &Task) -> Self {
+        let Task { id, submitted_at, run_at, deadline, priority, .. } = *task;
+        let input_bytes = task.input.len() as u64;
+        Self { task: id, submitted_at, run_at, deadline, priority, input_bytes, claimable: false }
+    }
 }
 
 /// Accept the task of a schedule with the change of the schedule. Sent by a `Handle`, which has reserved its place in the

@@ -23,6 +23,7 @@ pub(crate) mod totals;
 mod updates;
 pub(crate) mod wait_histogram;
 
+pub(crate) use accept::reason;
 #[cfg(feature = "test-util")]
 pub(crate) use actor::QueueAddrs;
 pub(crate) use actor::{QueueActor, QueueDeps};

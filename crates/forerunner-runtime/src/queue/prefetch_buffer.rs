@@ -1,17 +1,17 @@
 //! Tasks that were claimed ahead of demand: leased to this node, and not begun.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use forerunner_core::{LeaseEpoch, Priority, Task, TaskId};
 
 /// Prefetched tasks in the order in which they are dispatched: by priority, then by claim.
 #[derive(Debug, Default)]
 pub(super) struct PrefetchBuffer {
-    tasks: VecDeque<Task>,
+    tasks: VecDeque<Arc<Task>>,
 }
 
 impl PrefetchBuffer {
-    pub(super) fn add(&mut self, tasks: impl IntoIterator<Item = Task>) {
+    pub(super) fn add(&mut self, tasks: impl IntoIterator<Item = Arc<Task>>) {
         for task in tasks {
             let place = self.tasks.partition_point(|prefetched| prefetched.priority >= task.priority);
             self.tasks.insert(place, task);
@@ -19,20 +19,20 @@ impl PrefetchBuffer {
     }
 
     /// Removes the first `count` tasks.
-    pub(super) fn take(&mut self, count: usize) -> Vec<Task> {
+    pub(super) fn take(&mut self, count: usize) -> Vec<Arc<Task>> {
         self.tasks.drain(..count.min(self.tasks.len())).collect()
     }
 
-    pub(super) fn take_all(&mut self) -> Vec<Task> {
+    pub(super) fn take_all(&mut self) -> Vec<Arc<Task>> {
         self.tasks.drain(..).collect()
     }
 
     /// Removes the tasks that match a condition.
-    pub(super) fn take_if(&mut self, condition: impl Fn(&Task) -> bool) -> Vec<Task> {
-        if !self.tasks.iter().any(&condition) {
+    pub(super) fn take_if(&mut self, condition: impl Fn(&Task) -> bool) -> Vec<Arc<Task>> {
+        if !self.tasks.iter().any(|task| condition(task)) {
             return Vec::new();
         }
-        let (taken, left): (Vec<_>, Vec<_>) = self.tasks.drain(..).partition(condition);
+        let (taken, left): (Vec<_>, Vec<_>) = self.tasks.drain(..).partition(|task| condition(task));
         self.tasks = left.into();
         taken
     }
@@ -59,12 +59,12 @@ mod tests {
 
     use super::*;
 
-    fn task(number: u128, priority: u64) -> Task {
+    fn task(number: u128, priority: u64) -> Arc<Task> {
         let (now, pool) = (Timestamp::from_micros(1), PoolName::new("coder").unwrap());
         let new = NewTask::new(pool, Payload::null());
         let task =
             Task::accepted(TaskId::from_parts(now, number), new, now, Duration::from_secs(1), RetryPolicy::default());
-        Task { priority: Priority::new(priority).unwrap(), ..task }
+        Arc::new(Task { priority: Priority::new(priority).unwrap(), ..task })
     }
 
     #[test]

@@ -1,13 +1,13 @@
 //! Ends attempts. Ends are batched, settled in one store call, and answered once they are durable.
 
-use std::{collections::HashSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use actix::{AsyncContext, Context, Handler, Recipient};
 use forerunner_core::{
-    AgentId, ErrorKind, Next, Outcome, QueueEvent, Task, TaskError, TaskId, TaskState, Timestamp, after_attempt,
+    AgentId, ErrorKind, IdMap, Next, Outcome, QueueEvent, Task, TaskError, TaskId, TaskState, Timestamp, after_attempt,
     transition::{self, Running},
 };
-use forerunner_store::{LeaseLost, Settled, Settlement, Start, StoreError};
+use forerunner_store::{ContextCommit, LeaseLost, Settled, Settlement, Start, StoreError};
 use tokio::sync::oneshot;
 
 use super::{
@@ -24,19 +24,24 @@ pub(super) struct Settling {
     pending: Vec<Pending>,
     in_store: usize,
     /// The tasks of both fields above.
-    tasks: HashSet<TaskId>,
+    tasks: IdMap<TaskId, ()>,
     drains: Vec<oneshot::Sender<()>>,
 }
 
 impl Settling {
     /// Returns whether the end of the task's attempt is being stored.
     pub(super) fn contains(&self, task: TaskId) -> bool {
-        self.tasks.contains(&task)
+        self.tasks.contains_key(&task)
     }
 
     /// Returns the number of ends that are not durable yet.
     pub(super) fn len(&self) -> usize {
         self.pending.len() + self.in_store
+    }
+
+    fn add(&mut self, pending: Pending) {
+        self.tasks.insert(pending.settlement.task, ());
+        self.pending.push(pending);
     }
 
     fn forget(&mut self, settled: &[Pending]) {
@@ -53,6 +58,35 @@ struct Pending {
     settlement: Settlement,
     agent: Option<AgentId>,
     reply: Option<Recipient<SettleDone>>,
+}
+
+/// What counts of an end once it is stored.
+struct Ended {
+    input_bytes: u64,
+    /// Whether the deadline has passed.
+    is_late: bool,
+    kind: EndKind,
+    commit: Option<ContextCommit>,
+}
+
+/// What the queue asked of the store.
+enum EndKind {
+    Release,
+    /// A retry that does not count.
+    Excused,
+    Other,
+}
+
+impl Ended {
+    fn of(task: &Task, settlement: &Settlement) -> Self {
+        let kind = match settlement.next {
+            Next::Release => EndKind::Release,
+            Next::Retry { counts: false, .. } => EndKind::Excused,
+            _ => EndKind::Other,
+        };
+        let (input_bytes, is_late) = (task.input.len() as u64, task.is_past_deadline(settlement.now));
+        Self { input_bytes, is_late, kind, commit: settlement.context.clone() }
+    }
 }
 
 impl QueueActor {
@@ -86,17 +120,11 @@ impl QueueActor {
             let result = match answer {
                 Ok(settled) => {
                     claimable += settled.claimable;
-                    self.on_settled_one(one.task, one.agent, &one.settlement, &settled, now, ctx);
+                    self.count_end(&Ended::of(&one.task, &one.settlement), &settled, now, ctx);
+                    self.notify_settled(one.task, one.agent, &one.settlement, &settled, now);
                     Ok(())
                 }
-                Err(lost) => {
-                    tracing::warn!(pool = %self.deps.name, task = %lost.task, epoch = lost.epoch.0, "lease lost");
-                    self.metrics.leases_lost.increment(1);
-                    self.admission.note_unsure();
-                    // The store may have settled it before, with an answer that was lost.
-                    self.notify_as_stored(lost.task, ctx);
-                    Err(lost)
-                }
+                Err(lost) => Err(self.on_lease_lost(lost, ctx)),
             };
             if let Some(reply) = one.reply {
                 reply.do_send(SettleDone { task: one.settlement.task, result });
@@ -107,19 +135,21 @@ impl QueueActor {
         self.answer_drains();
     }
 
-    fn on_settled_one(
-        &mut self,
-        task: Arc<Task>,
-        agent: Option<AgentId>,
-        settlement: &Settlement,
-        settled: &Settled,
-        now: Timestamp,
-        ctx: &mut Context<Self>,
-    ) {
+    fn on_lease_lost(&mut self, lost: LeaseLost, ctx: &mut Context<Self>) -> LeaseLost {
+        tracing::warn!(pool = %self.deps.name, task = %lost.task, epoch = lost.epoch.0, "lease lost");
+        self.metrics.leases_lost.increment(1);
+        self.admission.note_unsure();
+        // The store may have settled it before, with an answer that was lost.
+        self.notify_as_stored(lost.task, ctx);
+        lost
+    }
+
+    /// Counts an end that is stored.
+    fn count_end(&mut self, ended: &Ended, settled: &Settled, now: Timestamp, ctx: &mut Context<Self>) {
         if settled.state.is_terminal() {
-            self.admission.leave_bytes(task.input.len() as u64);
+            self.admission.leave_bytes(ended.input_bytes);
         }
-        if let Some(commit) = &settlement.context {
+        if let Some(commit) = &ended.commit {
             self.room.committed(&self.deps.name, commit);
         }
         if settled.state.is_terminal() {
@@ -127,22 +157,33 @@ impl QueueActor {
             self.stats.finished();
         } else if settled.state != TaskState::Waiting {
             self.admission.reenter(1);
-            match settlement.next {
-                Next::Release if task.is_past_deadline(now) => {
+            match ended.kind {
+                EndKind::Release if ended.is_late => {
                     // No claim returns it any more: the sweep ends it.
                     self.apply(QueueEvent::Due(now), ctx);
                 }
-                Next::Release => {}
-                Next::Retry { counts: false, .. } => {
+                EndKind::Release => {}
+                EndKind::Excused => {
                     self.metrics.retried.increment(1);
                     self.metrics.dependency.excused.increment(1);
                 }
-                _ => self.metrics.retried.increment(1),
+                EndKind::Other => self.metrics.retried.increment(1),
             }
         }
         if let Some(due) = settled.run_at {
             self.apply(QueueEvent::Due(due), ctx);
         }
+    }
+
+    /// Notifies the watchers of a task whose end is stored.
+    fn notify_settled(
+        &self,
+        task: Arc<Task>,
+        agent: Option<AgentId>,
+        settlement: &Settlement,
+        settled: &Settled,
+        now: Timestamp,
+    ) {
         let watch = &self.deps.node.watch;
         let apply = |mut task: Arc<Task>| {
             // The queue usually has the only reference by now, so this copies nothing.
@@ -220,19 +261,56 @@ impl Handler<Batch<Settle>> for QueueActor {
     fn handle(&mut self, _: Batch<Settle>, ctx: &mut Self::Context) {
         let now = self.deps.now();
         let mut ended = self.settled.take();
+        let (is_local, mut claimable) = (self.deps.node.store.local().is_some(), 0);
         for end in ended.drain(..) {
-            self.on_end(end, now);
+            let Some(pending) = self.on_end(end, now) else { continue };
+            match is_local {
+                true => claimable += self.settle_now(pending, ctx),
+                false => self.settling.add(pending),
+            }
         }
         self.settled.recycle(ended);
         self.steer(ctx);
         self.tune_prefetch(ctx);
+        if is_local {
+            self.apply_at(now, QueueEvent::BecameClaimable(claimable), ctx);
+            self.check_depth(ctx);
+            return self.answer_drains();
+        }
         self.flush_soon(ctx);
     }
 }
 
 impl QueueActor {
-    /// Ends an attempt, unless it has ended already.
-    fn on_end(&mut self, msg: Settle, now: Timestamp) {
+    /// Ends an attempt in a store that answers within the call. Returns the number of tasks that became claimable.
+    fn settle_now(&mut self, pending: Pending, ctx: &mut Context<Self>) -> usize {
+        let Pending { task, settlement, agent: _, reply } = pending;
+        let (id, now, ended) = (task.id, settlement.now, Ended::of(&task, &settlement));
+        let Some(store) = self.deps.node.store.local() else { return 0 };
+        let (result, claimable) = match store.settle_now(task, settlement) {
+            Ok(Ok((settled, row))) => {
+                self.count_end(&ended, &settled, now, ctx);
+                let watch = &self.deps.node.watch;
+                match settled.state.is_terminal() {
+                    true => watch.finish(row, now),
+                    false => watch.notify_state(&row, now),
+                }
+                (Ok(()), settled.claimable)
+            }
+            Ok(Err(lost)) => (Err(self.on_lease_lost(lost, ctx)), 0),
+            Err(error) => {
+                self.store_health.note_failure(&self.deps.name, "the store does not settle attempts", 1, &error);
+                return 0;
+            }
+        };
+        if let Some(reply) = reply {
+            reply.do_send(SettleDone { task: id, result });
+        }
+        claimable
+    }
+
+    /// Decides what an attempt's end makes of its task, unless the attempt has ended already.
+    fn on_end(&mut self, msg: Settle, now: Timestamp) -> Option<Pending> {
         let leased = self.leased.get(&msg.task).is_some_and(|task| task.epoch == msg.epoch);
         let task = if leased { self.leased.remove(&msg.task) } else { None };
         let Some(task) = task else {
@@ -241,9 +319,11 @@ impl QueueActor {
                 let lost = LeaseLost { task: msg.task, epoch: msg.epoch };
                 reply.do_send(SettleDone { task: msg.task, result: Err(lost) });
             }
-            return;
+            return None;
         };
-        self.deps.node.events.end_attempt(task.id);
+        if self.deps.node.store.persists_events() {
+            self.deps.node.events.end_attempt(task.id);
+        }
         let excused = self.judge(&task, &msg.outcome, msg.ran, now);
         // How long an attempt took until it failed tells nothing of how long tasks take.
         let is_error = matches!(&msg.outcome, Outcome::Failed(error) if error.kind == ErrorKind::AgentError);
@@ -265,8 +345,7 @@ impl QueueActor {
         let (context, context_cost) = (msg.context, msg.context_cost);
         let started = msg.ran.map(|ran| Start { agent: ran.agent, at: task.started_at.unwrap_or(now) });
         let settlement = Settlement { task: task.id, epoch: msg.epoch, now, next, context, context_cost, started };
-        self.settling.tasks.insert(task.id);
-        self.settling.pending.push(Pending { task, settlement, agent: msg.ran.map(|ran| ran.agent), reply: msg.reply });
+        Some(Pending { task, settlement, agent: msg.ran.map(|ran| ran.agent), reply: msg.reply })
     }
 
     /// Delays the retry of a crashed task when there are many crashes, and returns the reservation of a retry that did

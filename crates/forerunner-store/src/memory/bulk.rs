@@ -77,7 +77,7 @@ impl State {
         let entry = self.slots.at_mut(slot);
         let (id, state, key) = (entry.task.id, entry.task.state.index(), entry.task.idempotency_key.clone());
         entry.pool = new as u32;
-        entry.task.pool = self.pools[new].name.clone();
+        entry.task_mut().pool = self.pools[new].name.clone();
         self.pools[old].counts[state] -= 1;
         self.pools[new].counts[state] += 1;
         if let Some(key) = key

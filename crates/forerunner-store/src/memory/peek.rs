@@ -1,5 +1,7 @@
 //! The verbs of the memory store that choose among claimable tasks.
 
+use std::sync::Arc;
+
 use forerunner_core::{Task, TaskId};
 
 use super::{lane::QueueKey, state::State};
@@ -28,7 +30,7 @@ impl State {
         }
     }
 
-    pub fn claim_ids(&mut self, claim: &Claim, wanted: &[TaskId]) -> Vec<Task> {
+    pub fn claim_ids(&mut self, claim: &Claim, wanted: &[TaskId]) -> Vec<Arc<Task>> {
         self.renew(claim.node, claim.lease_until);
         let Some(pool) = self.pool(&claim.pool) else { return Vec::new() };
         let mut tasks = Vec::with_capacity(wanted.len());

@@ -18,7 +18,7 @@ impl State {
 
     pub fn keyed(&self, pool: &PoolName, key: &IdempotencyKey) -> Option<KeyedTask> {
         let (slot, fingerprint) = self.pools[self.pool(pool)? as usize].keys.get(key)?;
-        Some(KeyedTask { task: self.slots.at(*slot).task.clone(), fingerprint: *fingerprint })
+        Some(KeyedTask { task: Task::clone(&self.slots.at(*slot).task), fingerprint: *fingerprint })
     }
 
     pub fn select(&mut self, filter: &TaskFilter) -> Vec<(TaskId, TaskState)> {
@@ -28,7 +28,7 @@ impl State {
 
     fn matching<'a>(&'a mut self, filter: &'a TaskFilter) -> impl Iterator<Item = &'a Task> {
         let entries = self.slots.between(filter.id_bounds(), filter.oldest_first);
-        entries.map(|entry| &entry.task).filter(|task| filter.matches(task))
+        entries.map(|entry| &*entry.task).filter(|task| filter.matches(task))
     }
 
     pub fn due_by(&self, pool: &PoolName, until: Timestamp) -> Vec<DueTasks> {

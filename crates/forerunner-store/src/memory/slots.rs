@@ -1,5 +1,7 @@
 //! Where the tasks are stored, and how they are found.
 
+use std::sync::Arc;
+
 use forerunner_core::{AttemptRecord, IdMap, Task, TaskId, Timestamp};
 
 use super::lane::QueueKey;
@@ -7,7 +9,8 @@ use super::lane::QueueKey;
 /// A task, and the store's own data about it.
 #[derive(Debug)]
 pub(super) struct Entry {
-    pub task: Task,
+    /// Shared with those who run it.
+    pub task: Arc<Task>,
     /// Counts submissions; breaks ties between tasks that became due together.
     pub seq: u64,
     /// When it became due for the first time; its place in every order.
@@ -21,6 +24,13 @@ pub(super) struct Entry {
     pub end: u64,
     /// How attempts went that did not succeed.
     pub attempts: Vec<AttemptRecord>,
+}
+
+impl Entry {
+    /// The task, to be changed: in place, unless somebody else refers to it.
+    pub fn task_mut(&mut self) -> &mut Task {
+        Arc::make_mut(&mut self.task)
+    }
 }
 
 /// All tasks, in a slab with an index by id.

@@ -1,9 +1,12 @@
 //! The state of the memory store, and the changes that keep its orders and counts consistent.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    sync::Arc,
+};
 
 use forerunner_core::{
-    ContextId, IdMap, IdempotencyKey, NodeId, PoolName, ScheduleName, Task, TaskId, TaskState, Timestamp, Transition,
+    ContextId, IdMap, IdempotencyKey, NodeId, PoolName, ScheduleName, Task, TaskState, Timestamp, Transition,
     transition::{AttemptEnd, QueueMove},
 };
 
@@ -49,8 +52,6 @@ pub(super) struct State {
     pub by_name: IdMap<PoolName, u32>,
     pub nodes: IdMap<NodeId, Node>,
     pub membership: Membership,
-    /// The slots of running tasks. They are few among all stored ones, so this finds them without a cache miss.
-    pub running: IdMap<TaskId, u32>,
     pub notes: HashMap<String, String>,
     pub schedules: BTreeMap<ScheduleName, StoredSchedule>,
     pub closed: bool,
@@ -104,7 +105,7 @@ impl State {
         // Shares the pool's own name, so that its reference count stays in one thread's cache.
         task.pool = self.pools[pool as usize].name.clone();
         let slot = self.slots.insert(Entry {
-            task,
+            task: Arc::new(task),
             seq: self.submissions,
             due,
             pool,
@@ -129,12 +130,7 @@ impl State {
         let counts = &mut self.pools[entry.pool as usize].counts;
         counts[entry.task.state.index()] -= 1;
         counts[state.index()] += 1;
-        match (entry.task.state, state) {
-            (_, TaskState::Running) => drop(self.running.insert(entry.task.id, slot)),
-            (TaskState::Running, _) => drop(self.running.remove(&entry.task.id)),
-            _ => {}
-        }
-        entry.task.state = state;
+        entry.task_mut().state = state;
     }
 
     /// Lets a new task wait for its `run_at`. It has no place in its context's line yet.
@@ -249,7 +245,7 @@ impl State {
             _ => self.forget_wait(slot),
         }
         self.set_state(slot, transition.to);
-        transition.apply(&mut self.slots.at_mut(slot).task);
+        transition.apply(self.slots.at_mut(slot).task_mut());
         match queue {
             QueueMove::Leave => self.end(slot),
             QueueMove::Return => self.wait_again(slot),

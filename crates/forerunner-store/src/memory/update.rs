@@ -1,6 +1,6 @@
 //! Changing a task that waits.
 
-use forerunner_core::{TaskId, TaskState, Timestamp};
+use forerunner_core::{Task, TaskId, TaskState, Timestamp};
 
 use super::{
     lane::QueueKey,
@@ -20,15 +20,15 @@ impl State {
         let has_place = self.take_out(slot);
         let entry = self.slots.at_mut(slot);
         if let Some(priority) = change.priority {
-            entry.task.priority = priority;
+            entry.task_mut().priority = priority;
         }
         if let Some(run_at) = change.run_at {
             let moved = rules::moved(&entry.task, entry.due, has_place, run_at, now);
-            (entry.due, entry.task.run_at) = (moved.due, moved.run_at);
+            (entry.due, entry.task_mut().run_at) = (moved.due, moved.run_at);
             self.set_state(slot, moved.state);
         }
         self.put_back(slot, has_place);
-        let task = Box::new(self.slots.at(slot).task.clone());
+        let task = Box::new(Task::clone(&self.slots.at(slot).task));
         Ok(Updated { task, claimable: self.pools[pool].claimable as i64 - before })
     }
 

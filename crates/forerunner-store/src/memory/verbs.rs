@@ -1,6 +1,6 @@
 //! The verbs of the memory store that change tasks.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use forerunner_core::{
     LeaseEpoch, NodeId, Payload, PoolName, Task, TaskId, TaskState, Timestamp,
@@ -23,12 +23,12 @@ impl State {
         {
             let known = &self.slots.at(*slot).task;
             return match *asked == fingerprint {
-                true => Ok(EnqueueOutcome::Known(Box::new(known.clone()))),
+                true => Ok(EnqueueOutcome::Known(Box::new(Task::clone(known)))),
                 false => Err(Refusal::KeyReused { key: key.clone(), task: known.id }),
             };
         }
         if let Some(slot) = self.slots.find(task.id) {
-            return Ok(EnqueueOutcome::Known(Box::new(self.slots.at(slot).task.clone())));
+            return Ok(EnqueueOutcome::Known(Box::new(Task::clone(&self.slots.at(slot).task))));
         }
         self.check_bounds(&task, bounds, pool)?;
         task.depth = match task.parent {
@@ -40,7 +40,7 @@ impl State {
             self.pools[pool as usize].keys.insert(key, (slot, fingerprint));
         }
         let entry = self.slots.at(slot);
-        let Task { id, state, depth, .. } = entry.task;
+        let Task { id, state, depth, .. } = *entry.task;
         Ok(EnqueueOutcome::New { task: id, state, claimable: entry.ready, depth })
     }
 
@@ -59,7 +59,7 @@ impl State {
         Ok(())
     }
 
-    pub fn claim(&mut self, claim: &Claim) -> Vec<Task> {
+    pub fn claim(&mut self, claim: &Claim) -> Vec<Arc<Task>> {
         self.renew(claim.node, claim.lease_until);
         let Some(pool) = self.pool(&claim.pool) else { return Vec::new() };
         let mut tasks = Vec::with_capacity(claim.limit.min(self.pools[pool as usize].claimable));
@@ -89,7 +89,7 @@ impl State {
     }
 
     pub fn leases(&self, node: NodeId, pool: &PoolName) -> Vec<(TaskId, LeaseEpoch)> {
-        let running = self.running.values().map(|slot| &self.slots.at(*slot).task);
+        let running = self.slots.iter().map(|(_, entry)| &entry.task).filter(|task| task.state == TaskState::Running);
         let held = running.filter(|task| task.node == Some(node) && task.pool == *pool);
         held.map(|task| (task.id, task.epoch)).collect()
     }
@@ -103,20 +103,21 @@ impl State {
     }
 
     /// Leases a task that was just popped, the claim's `place`th.
-    pub(super) fn lease(&mut self, slot: u32, claim: &Claim, place: usize) -> Task {
+    pub(super) fn lease(&mut self, slot: u32, claim: &Claim, place: usize) -> Arc<Task> {
         self.forget_wait(slot);
         self.set_state(slot, TaskState::Running);
         let entry = self.slots.at_mut(slot);
         (entry.ready, entry.stop) = (false, false);
-        entry.task.epoch = entry.task.epoch.next();
-        entry.task.attempt += 1;
-        entry.task.started_at = rules::starts(claim, place, entry.task.crashes).then_some(claim.now);
-        entry.task.node = Some(claim.node);
-        entry.task.agent = None;
+        let task = Arc::make_mut(&mut entry.task);
+        task.epoch = task.epoch.next();
+        task.attempt += 1;
+        task.started_at = rules::starts(claim, place, task.crashes).then_some(claim.now);
+        task.node = Some(claim.node);
+        task.agent = None;
         let pool = &mut self.pools[entry.pool as usize];
         pool.claimable -= 1;
-        if let Some(context) = &entry.task.context {
-            (entry.task.context_born, entry.task.context_version) = pool.contexts.version(context);
+        if let Some(context) = &task.context {
+            (task.context_born, task.context_version) = pool.contexts.version(context);
             if let Some(line) = pool.lines.get_mut(context) {
                 line.running = Some(slot);
                 line.head = None;
@@ -127,14 +128,14 @@ impl State {
 
     /// The slot of a task that runs under this epoch.
     fn leased(&self, task: TaskId, epoch: LeaseEpoch) -> Result<u32, LeaseLost> {
-        let lost = LeaseLost { task, epoch };
-        match self.running.get(&task) {
-            Some(slot) if self.slots.at(*slot).task.epoch == epoch => Ok(*slot),
-            _ => Err(lost),
-        }
+        let runs = |slot: &u32| {
+            let found = &self.slots.at(*slot).task;
+            found.state == TaskState::Running && found.epoch == epoch
+        };
+        self.slots.find(task).filter(runs).ok_or(LeaseLost { task, epoch })
     }
 
-    pub fn settle(&mut self, settlement: Settlement) -> Result<Settled, LeaseLost> {
+    pub fn settle(&mut self, settlement: Settlement) -> Result<(Settled, u32), LeaseLost> {
         let Settlement { task, epoch, now, next, context, context_cost, started } = settlement;
         let slot = self.leased(task, epoch)?;
         let pool = self.slots.at(slot).pool;
@@ -144,7 +145,7 @@ impl State {
             return Err(LeaseLost { task, epoch });
         }
         if context_cost.is_some() {
-            self.slots.at_mut(slot).task.context_cost = context_cost;
+            self.slots.at_mut(slot).task_mut().context_cost = context_cost;
         }
         if let Some(start) = started {
             self.note_start(slot, start);
@@ -153,11 +154,12 @@ impl State {
         let entry = self.slots.at(slot);
         self.apply(slot, transition::settle(Running::of(&entry.task, entry.stop), &next, now), now);
         let task = &self.slots.at(slot).task;
-        Ok(Settled {
+        let settled = Settled {
             state: task.state,
             claimable: self.pools[pool as usize].claimable - claimable_before,
             run_at: (task.state == TaskState::Scheduled).then_some(task.run_at),
-        })
+        };
+        Ok((settled, slot))
     }
 
     pub fn assign(&mut self, task: TaskId, epoch: LeaseEpoch, start: Start) {
@@ -167,7 +169,7 @@ impl State {
     }
 
     fn note_start(&mut self, slot: u32, start: Start) {
-        let task = &mut self.slots.at_mut(slot).task;
+        let task = self.slots.at_mut(slot).task_mut();
         (task.agent, task.started_at) = (Some(start.agent), task.started_at.or(Some(start.at)));
     }
 
@@ -178,35 +180,35 @@ impl State {
             Cancel::End(end) => *end,
             Cancel::Mark => {
                 entry.stop = true;
-                return Ok(Cancelled::Running(Box::new(entry.task.clone())));
+                return Ok(Cancelled::Running(Box::new(Task::clone(&entry.task))));
             }
-            Cancel::Ended | Cancel::GiveUp => return Ok(Cancelled::Ended(Box::new(entry.task.clone()))),
+            Cancel::Ended | Cancel::GiveUp => return Ok(Cancelled::Ended(Box::new(Task::clone(&entry.task)))),
         };
         let (pool, was_claimable) = (entry.pool as usize, entry.ready);
         let others_before = self.pools[pool].claimable - usize::from(was_claimable);
         self.apply(slot, end, now);
-        let task = Box::new(self.slots.at(slot).task.clone());
+        let task = Box::new(Task::clone(&self.slots.at(slot).task));
         Ok(Cancelled::Done { task, was_claimable, claimable: self.pools[pool].claimable - others_before })
     }
 
     pub fn retry(&mut self, task: TaskId, now: Timestamp) -> Result<Task, StateConflict> {
         let slot = self.slots.find(task).ok_or(StateConflict::NoTask { task })?;
-        let Task { state, deadline, .. } = self.slots.at(slot).task;
+        let Task { state, deadline, .. } = *self.slots.at(slot).task;
         let Some(again) = transition::retry(state, deadline, now) else {
             return Err(StateConflict::WrongState { task, state, wish: "retried" });
         };
         self.apply(slot, again, now);
-        Ok(self.slots.at(slot).task.clone())
+        Ok(Task::clone(&self.slots.at(slot).task))
     }
 
     pub fn answer(&mut self, task: TaskId, answered: Payload, now: Timestamp) -> Result<Task, StateConflict> {
         let slot = self.slots.find(task).ok_or(StateConflict::NoTask { task })?;
-        let Task { state, attempt, .. } = self.slots.at(slot).task;
+        let Task { state, attempt, .. } = *self.slots.at(slot).task;
         let Some(answer) = transition::answer(state, attempt, answered) else {
             return Err(StateConflict::WrongState { task, state, wish: "answered" });
         };
         self.apply(slot, answer, now);
-        Ok(self.slots.at(slot).task.clone())
+        Ok(Task::clone(&self.slots.at(slot).task))
     }
 
     pub fn sweep(&mut self, pool: u32, now: Timestamp) -> Swept {
@@ -245,7 +247,7 @@ impl State {
         for (slot, run_at) in &sooner {
             let entry = self.slots.at_mut(*slot);
             let spot = QueueKey { due: entry.task.run_at, seq: entry.seq, slot: *slot };
-            entry.task.run_at = *run_at;
+            entry.task_mut().run_at = *run_at;
             let scheduled = &mut self.pools[entry.pool as usize].scheduled;
             scheduled.remove(&spot);
             scheduled.insert(QueueKey { due: *run_at, ..spot });

@@ -63,7 +63,7 @@ impl IsolatedQueue {
             prefetcher: super::agent_deps(&deps).prefetcher,
             seed: 1,
         };
-        let QueueAddrs { queue, submit, settle } = QueueActor::new(queue, 0, None).start_by(Actor::start);
+        let QueueAddrs { queue, submit, settle, .. } = QueueActor::new(queue, 0, None).start_by(Actor::start);
         let (pool, sent) = TestProbe::start();
         queue.do_send(AttachQueue {
             assign: pool.clone().recipient(),
