@@ -15,7 +15,7 @@ use crate::commands::Command;
 #[command(name = "forerunner", version, max_term_width = 100, after_help = AFTER_HELP)]
 pub struct Cli {
     /// How answers are written to standard output.
-    #[arg(long, global = true, value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
+    #[arg(long, global = true, help_heading = "Global options", value_enum, default_value_t = Format::Table, value_name = "FORMAT")]
     pub output: Format,
     /// What to do.
     #[command(subcommand)]

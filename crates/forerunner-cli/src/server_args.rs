@@ -6,6 +6,12 @@ use clap::Args;
 #[derive(Debug, Clone, Args)]
 pub struct ServerArgs {
     /// Address of the service.
-    #[arg(long, env = "FORERUNNER_SERVER", default_value = "http://127.0.0.1:7077", value_name = "URL")]
+    #[arg(
+        long,
+        env = "FORERUNNER_SERVER",
+        default_value = "http://127.0.0.1:7077",
+        help_heading = "Global options",
+        value_name = "URL"
+    )]
     pub server: String,
 }

@@ -33,11 +33,11 @@ const AFTER_HELP: &str = "\
 One line for each task that an agent worked on and that has ended:
   arrival_s       when it was due, in seconds since the first one
   service_s       from the start to the end of its last attempt
-  context_tokens  empty: the size of a context at the time of a task is not finished
-  output_tokens   empty: what an answer is made of is not known
-  session         which tasks share a context: contexts are numbered, since their ids may tell something about people;
+  context_tokens  empty: the history does not have the size of a context at the time of a task
+  output_tokens   empty: the history does not have it
+  session         which tasks share a context. Contexts have numbers, since their ids may contain personal data;
                   --keep-context-ids writes the ids
-Tasks that were removed after their retention are gone, and so is how they arrived.
+The export lacks tasks that the node removed after their retention.
 
 Example:
   forerunner history export --pool coder --from 24h -o coder.csv.gz && forerunner replay coder.csv.gz";

@@ -28,22 +28,22 @@ use forerunner_lab::{advise, context, placement, replay};
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// See agents start before the tasks come: a day in virtual time, then two pools with the same tasks.
+    /// Show agents that start before the tasks arrive: a day in virtual time, then two pools with the same tasks.
     Demo(demo::DemoArgs),
     /// Run the service.
     Serve(serve::ServeArgs),
     /// Submit a task, or the tasks of a file.
     Submit(submit::SubmitArgs),
-    /// See and steer tasks.
+    /// Read and change tasks.
     #[command(subcommand)]
     Task(task::TaskCommand),
     /// Read and change pools.
     #[command(subcommand)]
     Pool(pool::PoolCommand),
-    /// Submit tasks by the clock: see and steer schedules.
+    /// Submit tasks by the clock: read and change schedules.
     #[command(subcommand)]
     Schedule(schedule::ScheduleCommand),
-    /// See the nodes that share a store.
+    /// List the nodes that share a store.
     #[command(subcommand)]
     Node(node::NodeCommand),
     /// Watch the pools of a service in the terminal.
@@ -53,25 +53,25 @@ pub enum Command {
     Explain(explain::ExplainCommand),
     /// Replay traces under every policy: late tasks and cost of each.
     Replay(Box<replay::ReplayArgs>),
-    /// Replay where tasks with contexts land, policy by policy: hit share, bytes moved, time lost.
+    /// Replay the placement of tasks with contexts under every policy: hit share, bytes moved, time lost.
     Placement(placement::PlacementArgs),
-    /// Ask a policy over a pipe: an observation a line in, a decision a line out.
+    /// Read observations line by line, and write the decision of a policy for each.
     Advise(advise::AdviseArgs),
     /// Export the history of a service, for replays.
     #[command(subcommand)]
     History(history::HistoryCommand),
-    /// See and check the configuration.
+    /// Show and check the configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
-    /// Migrate a store to the newest schema, and end.
+    /// Migrate a store to the newest schema.
     Migrate(migrate::MigrateArgs),
-    /// Measure this machine.
+    /// Measure Forerunner on this machine.
     #[command(subcommand)]
     Bench(bench::BenchCommand),
-    /// See what moving contexts costs.
+    /// Measure what moving contexts costs, and train dictionaries.
     #[command(subcommand)]
     Context(context::ContextCommand),
-    /// Be a small agent on standard input and output: for demos and for trying out a configuration.
+    /// Run a small agent on standard input and output, to try out a configuration.
     Agent(agent::AgentArgs),
     /// Write the OpenAPI 3.1 document of the HTTP API, to generate clients from.
     Openapi,

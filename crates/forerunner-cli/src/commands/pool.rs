@@ -27,9 +27,9 @@ pub enum PoolCommand {
     Show(PoolArg),
     /// Change how many agents a pool may have.
     Resize(ResizeArgs),
-    /// Stop giving out work; agents stay warm.
+    /// Start no more tasks; agents stay warm.
     Pause(PoolArg),
-    /// Give out work again.
+    /// Start tasks again.
     Resume(PoolArg),
     /// List a pool's agents.
     Agents(PoolArg),
@@ -57,7 +57,7 @@ pub struct ResizeArgs {
     /// Most agents.
     #[arg(long)]
     max: Option<u32>,
-    /// Whether decisions are carried out.
+    /// Whether the pool applies decisions.
     #[arg(long, value_enum)]
     mode: Option<Mode>,
     #[command(flatten)]
@@ -76,16 +76,16 @@ pub struct WhatIfArgs {
     server: ServerArgs,
 }
 
-/// Whether decisions are carried out.
+/// Whether the pool applies decisions.
 #[derive(Debug, Clone, Copy, ValueEnum)]
 enum Mode {
-    /// They are.
+    /// It does.
     Act,
-    /// They are only recorded and shown.
+    /// It only records them.
     Advise,
 }
 
-/// Sees and steers pools.
+/// Reads and changes pools.
 pub async fn run(command: PoolCommand, out: &Output) -> anyhow::Result<()> {
     match command {
         PoolCommand::List(server) => {

@@ -29,7 +29,7 @@ use crate::{
 /// What to submit.
 #[derive(Debug, Args)]
 pub struct SubmitArgs {
-    /// The pool whose agents can do it.
+    /// The pool.
     pool: String,
     /// The input: JSON, @FILE, or - for standard input.
     #[arg(long, default_value = "null", value_name = "JSON|@FILE|-")]
@@ -37,7 +37,7 @@ pub struct SubmitArgs {
     /// The conversation it belongs to.
     #[arg(long, value_name = "ID")]
     context: Option<String>,
-    /// How urgent it is: 0 (last) to 9 (first) [pool default: 4].
+    /// Priority: 0 (last) to 9 (first) [pool default: 4].
     #[arg(long, value_parser = clap::value_parser!(u8).range(0..=9))]
     priority: Option<u8>,
     /// Not before this time, such as 2026-01-31T12:00:00Z.
@@ -52,10 +52,10 @@ pub struct SubmitArgs {
     /// Attempts in all.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_attempts: Option<u32>,
-    /// A pair to find it by; may be given again.
+    /// A label; may be repeated.
     #[arg(long = "label", value_name = "KEY=VALUE")]
     labels: Vec<Label>,
-    /// The task whose agent submits it: the child is one level deeper, and refused beyond node.max_depth.
+    /// The task whose agent submits this one. The node rejects a task that is deeper than node.max_depth.
     #[arg(long, value_name = "TASK")]
     parent: Option<String>,
     /// Makes the submission repeatable.

@@ -32,24 +32,24 @@ pub enum TaskCommand {
     Get(TaskArg),
     /// List tasks, newest first.
     List(ListArgs),
-    /// Stop a task that has not ended, or all that meet conditions.
+    /// Cancel a task that has not ended, or all that meet conditions.
     Cancel(BulkArgs),
-    /// Send an ended task back to the queue, or all that meet conditions: the failed and dead ones unless states are named.
+    /// Return an ended task to its queue, or all that meet conditions; default: those that failed or are dead.
     Retry(BulkArgs),
     /// Remove a task that has ended, or all that meet conditions, with all their data.
     #[command(visible_alias = "purge")]
     Delete(BulkArgs),
-    /// Give tasks that wait to another pool: those named, or all that meet conditions.
+    /// Move waiting tasks to another pool: those named, or all that meet conditions.
     Move(MoveArgs),
-    /// Show how the attempts of a task went, with the last lines of its agents.
+    /// Show the attempts of a task, with the last lines of its agents.
     Attempts(TaskArg),
-    /// Change the priority or the time of a task that waits.
+    /// Change the priority or the time of a waiting task.
     Update(UpdateArgs),
-    /// Let a task that waits for its time run now.
+    /// Run a delayed task now.
     RunNow(TaskArg),
     /// Write tasks as JSON lines, with inputs and outputs, the oldest first.
     Export(ExportArgs),
-    /// Submit the tasks of an export that wait, each once however often the command runs.
+    /// Submit the waiting tasks of an export; a repeated import creates no task twice.
     Import(ImportArgs),
     /// Follow a task to its end.
     Watch(TaskArg),

@@ -118,7 +118,9 @@ impl Rule {
             Source::Rate(_) => "the period before".into(),
             Source::Greatest => "greatest of averages and trend".into(),
             Source::Present => "tasks present".into(),
-            Source::Spares => format!("tasks present and {} spares, kept for {} s", self.margin, self.stabilization_s),
+            Source::Spares => {
+                format!("tasks present and {} spares, stabilisation {} s", self.margin, self.stabilization_s)
+            }
             Source::Level(at) => format!("level that {} % of tasks exceed", 100.0 * BEYOND[at]),
         };
         if self.source == Source::Spares {
@@ -126,7 +128,7 @@ impl Rule {
         }
         let early = if self.surges_early { ", early surge detection" } else { "" };
         // Margins are eased between those of the grid.
-        format!("{source}{early}, margin {:.1} σ, kept for {} s", self.margin, self.stabilization_s)
+        format!("{source}{early}, margin {:.1} σ, stabilisation {} s", self.margin, self.stabilization_s)
     }
 
     /// What [`Requirements::basis`] counts, in words.

@@ -90,7 +90,7 @@ fn rules_are_all_different_and_named_in_words() {
     assert_eq!(words.len(), rules().len());
     assert_eq!(
         rules()[0].words(),
-        "greatest of averages and trend, early surge detection, margin 2.5 σ, kept for 10 s"
+        "greatest of averages and trend, early surge detection, margin 2.5 σ, stabilisation 10 s"
     );
 }
 

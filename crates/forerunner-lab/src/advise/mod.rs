@@ -15,14 +15,14 @@ use self::{announced::AnnouncedClock, line::Line};
 use crate::parse::{seconds, share};
 
 const AFTER_HELP: &str = "\
-A line in, all numbers since the line before or as of now:
+A line in. Numbers count since the line before, or are the present state:
   {\"t\":12,\"arrivals\":3,\"completions\":2,\"mean_service_s\":4.1,\"queue_depth\":0,\"in_flight\":6,\"ready\":2,
    \"starting\":1,\"mean_context_tokens\":null,\"draining\":0,\"peak_concurrency\":7,\"started\":3,\"late\":0,
    \"cold_start_s\":2.2,\"arrived\":[[17,11.2]],\"completed\":[[9,4.0]],\"announced\":[[50,40],[600,5]]}
-`t` is in seconds and never decreases. Everything behind `starting` may be left out or null, and so may `mean_service_s`;
-fields not known are ignored. The more is told, the better: `late` is what `predictive` corrects its goal by.
-`cold_start_s` is a measured cold start; --cold-start is used without it. `announced` is all that is known to come, each
-time: in how many seconds from `t`, and how many tasks. `arrived` may name the session of each task as a third member.
+`t` is in seconds and never decreases. The members after `starting`, and `mean_service_s`, may be absent or null.
+Unknown members are ignored. More members make better decisions: `predictive` corrects its aim by `late`.
+`cold_start_s` is a measured cold start; without it --cold-start counts. `announced` lists all known future tasks each
+time: seconds from `t`, and the number of tasks. `arrived` may have the session of each task as a third member.
 
 A line out, written at once:
   {\"desired\":9,\"reason\":\"forecast_up\",\"detail\":\"3.0 tasks/s expected in 3.2 s …\",\"rule\":\"ewma15\",\"need\":8.4,

@@ -64,11 +64,11 @@ pub struct ReplayArgs {
     /// Time at the start that does not count; default: 5m, and none for a shorter trace.
     #[arg(long, value_parser = seconds, value_name = "DURATION")]
     pub warmup: Option<f64>,
-    /// Time between two decisions of the rules without a rhythm of their own.
+    /// Time between two decisions of rules that have no interval of their own.
     #[arg(long, default_value = "1s", value_parser = seconds, value_name = "DURATION")]
     pub tick: f64,
-    /// Also does what the service does beyond the model: asks the policy at once after a surge or a backlog, and leaves
-    /// an agent that is not needed in cooldown for this long before it stops [5s without a value].
+    /// Also replays what the service does beyond the model: the policy decides at once after a surge or a backlog, and an
+    /// agent that is not needed stays in cooldown for this long before it stops [5s without a value].
     #[arg(long, value_parser = seconds, value_name = "COOLDOWN", num_args = 0..=1, require_equals = true, default_missing_value = "5s")]
     pub as_live: Option<f64>,
     /// A policy, with settings after a colon; default: every policy. May be repeated.

@@ -13,7 +13,7 @@ use crate::commands::{label::Label, submit};
 #[derive(Debug, Args)]
 #[group(id = "FieldArgs", multiple = true)]
 pub struct FieldArgs {
-    /// The pool whose agents can do it.
+    /// The pool that runs its tasks.
     #[arg(long)]
     pool: Option<String>,
     /// When, as a cron expression: minute, hour, day of the month, month, day of the week.
@@ -22,7 +22,7 @@ pub struct FieldArgs {
     /// The zone whose clocks the expression means, such as Europe/Berlin [default: UTC].
     #[arg(long, value_name = "ZONE")]
     time_zone: Option<String>,
-    /// Each time that this has passed, such as 15m.
+    /// An interval, such as 15m.
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, conflicts_with = "at")]
     every: Option<Duration>,
     /// The first time of an interval.
@@ -37,7 +37,7 @@ pub struct FieldArgs {
     /// The conversation that its tasks belong to.
     #[arg(long, value_name = "ID")]
     context: Option<String>,
-    /// How urgent its tasks are: 0 (last) to 9 (first) [default: 4].
+    /// Priority of its tasks: 0 (last) to 9 (first) [default: 4].
     #[arg(long, value_parser = clap::value_parser!(u8).range(0..=9))]
     priority: Option<u8>,
     /// A task that has not ended so long after it was due expires.
@@ -49,13 +49,13 @@ pub struct FieldArgs {
     /// Attempts in all.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     max_attempts: Option<u32>,
-    /// A pair to find its tasks by; may be given again.
+    /// A label of its tasks; may be repeated.
     #[arg(long = "label", value_name = "KEY=VALUE")]
     labels: Vec<Label>,
-    /// While a task of an earlier occurrence has not ended [default: skip].
+    /// What happens to an occurrence while a task of an earlier one has not ended [default: skip].
     #[arg(long, value_enum)]
     overlap: Option<Overlap>,
-    /// What becomes of occurrences that were missed [default: latest].
+    /// What happens to occurrences that were missed [default: latest].
     #[arg(long, value_enum)]
     catch_up: Option<CatchUp>,
     /// Delay each occurrence by up to this.
@@ -69,7 +69,7 @@ pub struct FieldArgs {
 enum Overlap {
     /// It is skipped.
     Skip,
-    /// It is submitted all the same.
+    /// It is submitted as well.
     Queue,
     /// The earlier tasks are cancelled.
     CancelRunning,

@@ -20,7 +20,7 @@ use crate::{
 /// What to do with schedules.
 #[derive(Debug, Subcommand)]
 pub enum ScheduleCommand {
-    /// Make a schedule.
+    /// Create a schedule.
     Create(Box<CreateArgs>),
     /// List the schedules, with their next and last runs.
     List(ListArgs),
@@ -28,13 +28,13 @@ pub enum ScheduleCommand {
     Show(ScheduleArg),
     /// Change a schedule.
     Update(Box<UpdateArgs>),
-    /// Submit no more tasks of a schedule. What falls into the pause is not made up for.
+    /// Submit no more tasks of a schedule. Occurrences within the pause are skipped.
     Pause(ScheduleArg),
     /// Submit tasks of a schedule again.
     Resume(ScheduleArg),
     /// Submit a task of a schedule now. Its times stay as they are.
     RunNow(ScheduleArg),
-    /// Remove a schedule. Tasks that it submitted go on.
+    /// Remove a schedule. Tasks that it submitted continue.
     Delete(ScheduleArg),
 }
 
@@ -86,7 +86,7 @@ pub struct UpdateArgs {
     server: ServerArgs,
 }
 
-/// Sees and steers schedules.
+/// Reads and changes schedules.
 pub async fn run(command: ScheduleCommand, out: &Output) -> anyhow::Result<()> {
     match command {
         ScheduleCommand::Create(args) => create(*args, out).await,

@@ -35,7 +35,7 @@ const SAME: [&str; 7] = ["input", "context", "priority", "deadline", "timeout", 
 /// Which file.
 #[derive(Debug, Args)]
 pub struct ImportArgs {
-    /// What `task export` wrote; - for standard input.
+    /// The file that `task export` wrote; - for standard input.
     #[arg(value_name = "FILE|-")]
     file: String,
     #[command(flatten)]

@@ -13,7 +13,7 @@ use crate::server_args::ServerArgs;
 pub struct UpdateArgs {
     /// Its id.
     pub id: String,
-    /// How urgent it is: 0 (last) to 9 (first).
+    /// Priority: 0 (last) to 9 (first).
     #[arg(long, value_parser = clap::value_parser!(u8).range(0..=9))]
     priority: Option<u8>,
     /// Not before this time: 2026-11-27T10:00:00Z, 2h for in two hours, or now.

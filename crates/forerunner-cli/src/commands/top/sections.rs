@@ -185,7 +185,7 @@ pub fn agents(agents: &[Value], history: &Value, rows: usize) -> Vec<Line> {
             format!("  {}", short(agent, "id")),
             field(agent, "state").replace("cooldown", "stopping"),
             if agent["task"].is_null() { String::new() } else { format!("task {}", short(agent, "task")) },
-            held(agent).map_or_else(String::new, |held| format!("holds {held}")),
+            resident_contexts(agent).map_or_else(String::new, |contexts| format!("has {contexts}")),
             format!("used {}", ago(agent, "last_used", now)),
             format!("{} tasks", field(agent, "tasks")),
         ]
@@ -201,7 +201,7 @@ pub fn agents(agents: &[Value], history: &Value, rows: usize) -> Vec<Line> {
     lines
 }
 
-fn held(agent: &Value) -> Option<String> {
+fn resident_contexts(agent: &Value) -> Option<String> {
     if agent["context"].is_null() {
         return None;
     }
