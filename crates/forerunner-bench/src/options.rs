@@ -15,7 +15,7 @@ pub struct Options {
     pub backlog: usize,
     /// Address of the PostgreSQL server to measure; without it, the measurement starts one.
     pub postgres: Option<String>,
-    /// Program that callgrind runs, with `bench load …`; the running one unless said.
+    /// Program that callgrind runs, with `bench load …`; by default the running one.
     pub program: Option<PathBuf>,
     /// Tasks of the shorter and of the longer run below callgrind.
     pub counts: [u64; 2],

@@ -206,12 +206,12 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let told = if self.detail.is_empty() { &self.title } else { &self.detail };
+        let sentence = if self.detail.is_empty() { &self.title } else { &self.detail };
         if self.status == 0 {
             // There was no answer.
-            return f.write_str(told);
+            return f.write_str(sentence);
         }
-        write!(f, "{told} ({}", self.status)?;
+        write!(f, "{sentence} ({}", self.status)?;
         match self.kind.rsplit(['/', ':']).next() {
             Some(kind) if !kind.is_empty() && self.kind != "about:blank" => write!(f, ", {kind})"),
             _ => write!(f, ")"),

@@ -25,7 +25,7 @@ const AT_ONCE: usize = 4096;
 /// How long to wait for a descriptor that reports to be ready and then is not.
 const PAUSE: Duration = Duration::from_millis(10);
 /// The shortest time between two reports of lost lines.
-const TELL_EVERY: Duration = Duration::from_secs(1);
+const REPORT_EVERY: Duration = Duration::from_secs(1);
 
 /// Receives reports of lost lines. Both methods may run on the writing thread, and must not wait.
 #[derive(Clone, Copy)]
@@ -61,8 +61,8 @@ struct State {
     busy: bool,
     lost: u64,
     /// How many of these the watcher has been notified of, and when.
-    told: u64,
-    told_at: Option<Instant>,
+    reported: u64,
+    reported_at: Option<Instant>,
 }
 
 impl LineWriter {
@@ -156,13 +156,13 @@ impl Queue {
         let mut state = self.lock();
         state.lost += u64::from(is_lost);
         let lost = state.lost;
-        let untold = if is_lost { 0 } else { state.untold() };
+        let unreported = if is_lost { 0 } else { state.unreported() };
         drop(state);
         if is_lost {
             (self.watcher.lost)(lost);
         }
-        if untold > 0 {
-            (self.watcher.recovered)(untold);
+        if unreported > 0 {
+            (self.watcher.recovered)(unreported);
         }
         self.lock().busy = false;
         self.changed.notify_all();
@@ -171,16 +171,16 @@ impl Queue {
 
 impl State {
     /// Returns how many lost lines to report now: once no line waits, and not too often.
-    fn untold(&mut self) -> u64 {
+    fn unreported(&mut self) -> u64 {
         let now = Instant::now();
-        let is_too_soon = self.told_at.is_some_and(|at| now.saturating_duration_since(at) < TELL_EVERY);
-        if self.lost == self.told || is_too_soon || !self.waiting.is_empty() {
+        let is_too_soon = self.reported_at.is_some_and(|at| now.saturating_duration_since(at) < REPORT_EVERY);
+        if self.lost == self.reported || is_too_soon || !self.waiting.is_empty() {
             return 0;
         }
-        self.told_at = Some(now);
-        let untold = self.lost - self.told;
-        self.told = self.lost;
-        untold
+        self.reported_at = Some(now);
+        let unreported = self.lost - self.reported;
+        self.reported = self.lost;
+        unreported
     }
 }
 

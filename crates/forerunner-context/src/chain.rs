@@ -288,15 +288,15 @@ mod tests {
         let ([a, b, c], frames) = story();
         let [base, first, second] = frames.each_ref().map(Vec::as_slice);
         let all = Chain::resume([base, first, second], &Limits::default()).unwrap();
-        let held = |frames: &[&[u8]]| Chain::resume(frames.iter().copied(), &Limits::default()).unwrap();
+        let resumed = |frames: &[&[u8]]| Chain::resume(frames.iter().copied(), &Limits::default()).unwrap();
         for (known, more) in
             [(&[base][..], &[first, second][..]), (&[base, first], &[second]), (&[base, first, second], &[])]
         {
-            let (chain, snapshot) = held(known);
-            let gone_on = chain.resume_from(&Codec::default(), &snapshot, more.iter().copied()).unwrap();
-            assert_eq!(gone_on, all);
+            let (chain, snapshot) = resumed(known);
+            let continued = chain.resume_from(&Codec::default(), &snapshot, more.iter().copied()).unwrap();
+            assert_eq!(continued, all);
         }
-        let (chain, _) = held(&[base]);
+        let (chain, _) = resumed(&[base]);
         let wrong = chain.clone().resume_from(&Codec::default(), &b, [first]);
         let [expected, found] = [&a, &b].map(|snapshot| snapshot.root().tag().parent());
         assert_eq!(wrong, Err(Error::Parent { expected, found }));

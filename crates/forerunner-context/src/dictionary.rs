@@ -132,7 +132,7 @@ impl Dictionaries {
     /// [`Error::DictionaryClash`] when another one has the same name.
     pub fn insert(&mut self, dictionary: Dictionary) -> Result<(), Error> {
         match self.0.get(&dictionary.id()) {
-            Some(held) if *held != dictionary => Err(Error::DictionaryClash { id: dictionary.id() }),
+            Some(known) if *known != dictionary => Err(Error::DictionaryClash { id: dictionary.id() }),
             Some(_) => Ok(()),
             None => {
                 self.0.insert(dictionary.id(), dictionary);
@@ -187,12 +187,12 @@ mod tests {
         let loaded = Dictionary::load(trained.bytes()).unwrap();
         assert_eq!(loaded, trained);
         assert_eq!(loaded.id().as_bytes(), &blake3::hash(trained.bytes()).as_bytes()[..4]);
-        let mut held = Dictionaries::default();
-        held.insert(loaded.clone()).unwrap();
-        held.insert(loaded).unwrap();
-        assert_eq!((held.len(), held.get(trained.id()).unwrap()), (1, &trained));
-        held.remove(trained.id());
-        assert_eq!(held.get(trained.id()), Err(Error::Dictionary { id: trained.id() }));
+        let mut known = Dictionaries::default();
+        known.insert(loaded.clone()).unwrap();
+        known.insert(loaded).unwrap();
+        assert_eq!((known.len(), known.get(trained.id()).unwrap()), (1, &trained));
+        known.remove(trained.id());
+        assert_eq!(known.get(trained.id()), Err(Error::Dictionary { id: trained.id() }));
     }
 
     #[test]

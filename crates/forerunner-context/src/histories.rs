@@ -67,12 +67,12 @@ fn bytes(snapshot: &Snapshot) -> Vec<Vec<u8>> {
 impl StoreSide {
     fn begin(codec: Codec, first: &Snapshot) -> (Self, AgentSide) {
         let base = codec.full(first).unwrap();
-        let held = AgentSide {
+        let agent = AgentSide {
             snapshot: first.clone(),
             chain: Chain::start(&base, first.limits()).unwrap(),
             probe: BaseProbe::new(&base, first),
         };
-        (Self { codec, frames: vec![base.into_bytes()], committed: bytes(first) }, held)
+        (Self { codec, frames: vec![base.into_bytes()], committed: bytes(first) }, agent)
     }
 
     /// Restores from the frames alone, and checks against what was committed.
@@ -84,32 +84,32 @@ impl StoreSide {
         AgentSide { snapshot, chain, probe }
     }
 
-    fn encode(&self, held: &mut AgentSide, next: &Snapshot) -> (Frame, bool) {
-        let delta = self.codec.delta(&held.snapshot, next).unwrap();
-        let fresh_base_bytes = held.probe.fresh_base_bytes(&self.codec, next).unwrap();
+    fn encode(&self, agent: &mut AgentSide, next: &Snapshot) -> (Frame, bool) {
+        let delta = self.codec.delta(&agent.snapshot, next).unwrap();
+        let fresh_base_bytes = agent.probe.fresh_base_bytes(&self.codec, next).unwrap();
         let turn = Turn { delta: &delta, next, restores_per_turn: 0.5, fresh_base_bytes };
-        if held.chain.should_compact(&turn).is_some() {
+        if agent.chain.should_compact(&turn).is_some() {
             let base = self.codec.full(next).unwrap();
-            held.chain = Chain::start(&base, next.limits()).unwrap();
+            agent.chain = Chain::start(&base, next.limits()).unwrap();
             return (base, true);
         }
-        held.chain.append(&turn).unwrap();
+        agent.chain.append(&turn).unwrap();
         (delta, false)
     }
 
-    fn commit(&mut self, held: &mut AgentSide, next: Snapshot) {
-        let (frame, is_base) = self.encode(held, &next);
+    fn commit(&mut self, agent: &mut AgentSide, next: Snapshot) {
+        let (frame, is_base) = self.encode(agent, &next);
         if is_base {
             self.frames.clear();
         }
         self.frames.push(frame.into_bytes());
         self.committed = bytes(&next);
-        held.snapshot = next;
+        agent.snapshot = next;
     }
 
     /// A frame that was cut while it was written never passes for the turn.
-    fn refuses_cut(&self, held: &mut AgentSide, next: &Snapshot, cut: Index) {
-        let (frame, is_base) = self.encode(held, next);
+    fn refuses_cut(&self, agent: &mut AgentSide, next: &Snapshot, cut: Index) {
+        let (frame, is_base) = self.encode(agent, next);
         let cut = &frame.as_bytes()[..cut.index(frame.as_bytes().len())];
         let kept = if is_base { &[][..] } else { &self.frames };
         let frames = kept.iter().map(Vec::as_slice).chain([cut]);
@@ -140,21 +140,21 @@ fn codec(means: u8) -> Codec {
 
 fn live(means: u8, first: Vec<Vec<u8>>, steps: Vec<Step>) {
     let within = |next: Snapshot| Snapshot::from_items(next.items().iter().cloned(), limits()).unwrap();
-    let (mut stored, mut held) = StoreSide::begin(codec(means), &within(snapshot(first)));
+    let (mut stored, mut agent) = StoreSide::begin(codec(means), &within(snapshot(first)));
     for step in steps {
         match step {
             Step::Turn(edit) => {
-                let next = within(edit.of(&held.snapshot));
-                stored.commit(&mut held, next);
+                let next = within(edit.of(&agent.snapshot));
+                stored.commit(&mut agent, next);
             }
             Step::Crash(edit, cut) => {
-                let next = within(edit.of(&held.snapshot));
+                let next = within(edit.of(&agent.snapshot));
                 if let Some(cut) = cut {
-                    stored.refuses_cut(&mut held, &next, cut);
+                    stored.refuses_cut(&mut agent, &next, cut);
                 }
-                held = stored.restore();
+                agent = stored.restore();
             }
-            Step::Restart => held = stored.restore(),
+            Step::Restart => agent = stored.restore(),
         }
     }
     stored.restore();

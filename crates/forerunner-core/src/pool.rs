@@ -77,7 +77,7 @@ pub struct PoolTally {
     /// Bytes of contexts that they lacked.
     pub missing_bytes: u64,
     /// Microseconds for which tasks were deferred for busy agents, summed.
-    pub held_micros: u64,
+    pub deferral_micros: u64,
 }
 
 /// Decides for one pool. Pure: time and ids come in with the events and rules.
@@ -239,7 +239,7 @@ impl PoolMachine {
     /// last first.
     pub fn hot_contexts(&self, agent: AgentId, now: Timestamp) -> Vec<&ResidentEntry<ContextId>> {
         let rates = self.rates();
-        let is_hot = |held: &&ResidentEntry<ContextId>| rates.freshness(now.since(held.used_at).as_secs_f64()) >= 0.5;
+        let is_hot = |entry: &&ResidentEntry<ContextId>| rates.freshness(now.since(entry.used_at).as_secs_f64()) >= 0.5;
         let mut hot: Vec<_> = self.contexts_of(agent).filter(is_hot).collect();
         hot.reverse();
         hot
@@ -316,7 +316,7 @@ impl PoolMachine {
     fn remember(&mut self, agent: AgentId, memory: Option<Box<AgentContexts>>, now: Timestamp) {
         let Some(record) = self.agents.get_mut(&agent) else { return };
         if let Some(memory) = memory {
-            let bytes = memory.contexts.last().map_or(0, |held| held.bytes);
+            let bytes = memory.contexts.last().map_or(0, |entry| entry.bytes);
             if let Some(restored) = memory.restored {
                 self.residency.learn(bytes, restored, now.since(record.idle_since()));
             }
@@ -324,9 +324,9 @@ impl PoolMachine {
         } else if self.residency.is_empty() {
             return;
         }
-        let newest = self.residency.resident_in(agent).and_then(|held| held.iter().last());
-        record.context = newest.map(|held| held.context.clone());
-        record.context_bytes = newest.map_or(0, |held| held.bytes);
+        let newest = self.residency.resident_in(agent).and_then(|resident| resident.iter().last());
+        record.context = newest.map(|entry| entry.context.clone());
+        record.context_bytes = newest.map_or(0, |entry| entry.bytes);
     }
 
     fn on_down(&mut self, agent: AgentId, reason: Option<String>, now: Timestamp, actions: &mut Vec<PoolAction>) {

@@ -12,7 +12,7 @@ use crate::Timestamp;
 pub const POLL: Duration = Duration::from_secs(1);
 
 /// How long prefetched tasks stay in the buffer while no agent runs any of them; then they are released.
-pub const HOLD: Duration = Duration::from_millis(150);
+pub const PREFETCH_IDLE_LIMIT: Duration = Duration::from_millis(150);
 
 /// Something a queue must know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -113,19 +113,19 @@ pub enum QueueAction {
 pub struct QueueMachine {
     claimable: i64,
     /// Tasks on their way to the store that no claim was sent after.
-    coming: usize,
+    arriving: usize,
     slots: usize,
     /// Tasks that may begin; `None` while as many may as there are slots.
     allowed: Option<usize>,
     /// Tasks that are claimed and handed to nobody yet, and how many there may be.
-    held: usize,
+    prefetched: usize,
     ahead: usize,
     /// Nodes that share the queue; 0 means 1.
     nodes: usize,
     /// Tasks that are to be claimed although the buffer is full enough.
     urgent: usize,
     /// When tasks were last dispatched, or entered the buffer.
-    held_at: Timestamp,
+    prefetched_at: Timestamp,
     /// The claim in progress: how many tasks it asked for, and how many were believed claimable.
     claiming: Option<(usize, usize)>,
     /// Slots to be withdrawn that the claim under way may fill.
@@ -136,7 +136,7 @@ pub struct QueueMachine {
     resting_until: Option<Timestamp>,
     polled_at: Timestamp,
     /// Another node spoke of work since the last claim.
-    told: bool,
+    hinted: bool,
     /// The wake-up that was requested for the next check.
     poll_due: Option<Timestamp>,
     sweeping: bool,
@@ -151,7 +151,7 @@ impl QueueMachine {
 
     /// Returns how many tasks wait for an agent now: the claimable and the prefetched ones.
     pub fn depth(&self) -> u64 {
-        u64::try_from(self.claimable).unwrap_or(0) + self.held as u64
+        u64::try_from(self.claimable).unwrap_or(0) + self.prefetched as u64
     }
 
     /// Returns when the next delayed task is due, or the next deadline ends, as far as is known.
@@ -183,23 +183,23 @@ impl QueueMachine {
                 actions.extend(pending.filter(|at| *at > now).map(QueueAction::Wake));
             }
             QueueEvent::BecameClaimable(count) => self.claimable += count as i64,
-            QueueEvent::EnqueueStarted(count) => self.coming += count,
-            QueueEvent::EnqueueDone { left } => self.coming = self.coming.min(left),
+            QueueEvent::EnqueueStarted(count) => self.arriving += count,
+            QueueEvent::EnqueueDone { left } => self.arriving = self.arriving.min(left),
             QueueEvent::Removed(count) => self.claimable -= count as i64,
             QueueEvent::Recounted(count) => self.claimable = i64::try_from(count).unwrap_or(i64::MAX),
-            QueueEvent::WorkHint => self.told = true,
+            QueueEvent::WorkHint => self.hinted = true,
             QueueEvent::Due(at) => self.note_due(at, &mut actions),
             QueueEvent::Demand(slots) => {
                 self.slots += slots;
-                self.hand_out(now, &mut actions);
+                self.dispatch_prefetched(now, &mut actions);
             }
             QueueEvent::SetAllowance(allowed) => {
                 self.allowed = allowed;
-                self.hand_out(now, &mut actions);
+                self.dispatch_prefetched(now, &mut actions);
             }
             QueueEvent::SetPrefetch { limit, nodes } => (self.ahead, self.nodes) = (limit, nodes),
-            QueueEvent::Overtaking(count) => self.urgent = (self.urgent + count).min(self.held),
-            QueueEvent::PrefetchDropped(count) => self.held = self.held.saturating_sub(count),
+            QueueEvent::Overtaking(count) => self.urgent = (self.urgent + count).min(self.prefetched),
+            QueueEvent::PrefetchDropped(count) => self.prefetched = self.prefetched.saturating_sub(count),
             QueueEvent::Withdraw(asked) => {
                 let reserved = self.claiming.map_or(0, |(asked, _)| asked.min(self.slots));
                 let got = asked.min(self.slots.saturating_sub(reserved));
@@ -236,7 +236,7 @@ impl QueueMachine {
             }
         }
         self.sweep_if_due(now, &mut actions);
-        self.give_back_if_idle(now, &mut actions);
+        self.release_if_idle(now, &mut actions);
         self.claim_if_useful(now, &mut actions);
         self.poll_later(now, &mut actions);
         actions
@@ -247,7 +247,7 @@ impl QueueMachine {
         for until in [&mut self.blocked_until, &mut self.resting_until].into_iter().flatten() {
             *until = *until - by;
         }
-        (self.held_at, self.polled_at) = (self.held_at - by, self.polled_at - by);
+        (self.prefetched_at, self.polled_at) = (self.prefetched_at - by, self.polled_at - by);
         (self.poll_due, self.next_due) = (None, Some(now));
     }
 
@@ -263,8 +263,8 @@ impl QueueMachine {
         let handed = got.min(self.startable());
         self.begin(handed);
         if got > handed {
-            self.held += got - handed;
-            self.held_at = now;
+            self.prefetched += got - handed;
+            self.prefetched_at = now;
         }
     }
 
@@ -274,23 +274,23 @@ impl QueueMachine {
         self.allowed = self.allowed.map(|allowed| allowed.saturating_sub(count));
     }
 
-    fn hand_out(&mut self, now: Timestamp, actions: &mut Vec<QueueAction>) {
-        let count = self.held.min(self.startable());
+    fn dispatch_prefetched(&mut self, now: Timestamp, actions: &mut Vec<QueueAction>) {
+        let count = self.prefetched.min(self.startable());
         if count > 0 {
-            self.held -= count;
+            self.prefetched -= count;
             self.begin(count);
-            self.held_at = now;
+            self.prefetched_at = now;
             actions.push(QueueAction::Dispatch(count));
         }
     }
 
     /// If agents run nothing for a while, they may be paused, lost or at long tasks; other nodes may have agents to
     /// spare.
-    fn give_back_if_idle(&mut self, now: Timestamp, actions: &mut Vec<QueueAction>) {
-        if self.held == 0 {
+    fn release_if_idle(&mut self, now: Timestamp, actions: &mut Vec<QueueAction>) {
+        if self.prefetched == 0 {
             return;
         }
-        let due = self.held_at + HOLD;
+        let due = self.prefetched_at + PREFETCH_IDLE_LIMIT;
         if due > now {
             // The caller drops wake-ups that are later than one that it waits for.
             actions.push(QueueAction::Wake(due));
@@ -298,7 +298,7 @@ impl QueueMachine {
         }
         (self.ahead, self.urgent) = (0, 0);
         // Requested again until the buffer is empty, but not at each step.
-        self.held_at = now;
+        self.prefetched_at = now;
         actions.push(QueueAction::ReleasePrefetched);
     }
 
@@ -347,15 +347,15 @@ impl QueueMachine {
             return;
         }
         let known = usize::try_from(self.claimable).unwrap_or(0);
-        let poll = open > 0 && (self.told || now.since(self.polled_at) >= POLL);
+        let poll = open > 0 && (self.hinted || now.since(self.polled_at) >= POLL);
         let beyond = self.room().min(known.saturating_sub(open) / self.nodes.max(1));
-        let asked = if poll { open + beyond } else { open.min(known + self.coming) + beyond };
+        let asked = if poll { open + beyond } else { open.min(known + self.arriving) + beyond };
         if asked == 0 {
             return;
         }
         (self.blocked_until, self.resting_until) = (None, None);
-        self.told &= !poll;
-        (self.urgent, self.coming) = (0, 0);
+        self.hinted &= !poll;
+        (self.urgent, self.arriving) = (0, 0);
         self.polled_at = now;
         self.claiming = Some((asked, known));
         actions.push(QueueAction::Claim(asked));
@@ -366,8 +366,8 @@ impl QueueMachine {
         if self.ahead == 0 || self.allowed.is_some() {
             return 0;
         }
-        let room = self.ahead.saturating_sub(self.held);
-        if self.held * 2 <= self.ahead { room } else { self.urgent }
+        let room = self.ahead.saturating_sub(self.prefetched);
+        if self.prefetched * 2 <= self.ahead { room } else { self.urgent }
     }
 
     /// With open slots and no other trigger, only a timer makes the queue find work without a notification.

@@ -111,8 +111,8 @@ impl Position {
 fn refuse(error: &serde_json::Error, message: String, place: Position, field: Option<&str>) -> Problem {
     let (line, column) = place.of(error);
     // serde's own place is that within the part.
-    let told = format!(" at line {} column {}", error.line(), error.column());
-    let message = match message.strip_suffix(&told) {
+    let position = format!(" at line {} column {}", error.line(), error.column());
+    let message = match message.strip_suffix(&position) {
         Some(bare) => format!("{} at line {line} column {column}", in_plain_words(bare)),
         None => message,
     };

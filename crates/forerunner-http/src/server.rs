@@ -126,9 +126,9 @@ impl HttpServer {
     /// # Errors
     /// When the threads that serve cannot be started.
     pub async fn run(self) -> io::Result<()> {
-        let upkeep = rt::spawn(keep_metrics(self.api.prometheus().clone()));
+        let metrics_task = rt::spawn(maintain_metrics(self.api.prometheus().clone()));
         let served = try_join_all(self.servers).await;
-        upkeep.abort();
+        metrics_task.abort();
         for socket in &self.sockets {
             let _ = std::fs::remove_file(socket);
         }
@@ -182,7 +182,7 @@ impl HttpControl {
     }
 }
 
-async fn keep_metrics(prometheus: PrometheusHandle) {
+async fn maintain_metrics(prometheus: PrometheusHandle) {
     let mut rhythm = tokio::time::interval(METRICS_UPKEEP);
     loop {
         rhythm.tick().await;

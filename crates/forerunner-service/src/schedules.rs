@@ -52,7 +52,7 @@ impl Service {
         Ok(self.handle().update_schedule(name, patch).await?)
     }
 
-    /// Removes a schedule. Tasks that it submitted go on.
+    /// Removes a schedule. Tasks that it submitted continue.
     ///
     /// # Errors
     /// As [`Service::schedule`].

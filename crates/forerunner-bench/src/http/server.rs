@@ -31,15 +31,15 @@ impl Running {
     fn start<F: Future<Output = Result<(), Error>>>(
         serve: impl FnOnce(mpsc::Sender<SocketAddr>, oneshot::Receiver<()>) -> F + Send + 'static,
     ) -> Result<Self, Error> {
-        let (tell, told) = mpsc::channel();
+        let (address_sender, address_receiver) = mpsc::channel();
         let (stop, stopped) = oneshot::channel();
         let (fail, failure) = mpsc::channel();
         let thread = thread::spawn(move || {
-            if let Err(error) = actix_rt::System::new().block_on(serve(tell, stopped)) {
+            if let Err(error) = actix_rt::System::new().block_on(serve(address_sender, stopped)) {
                 let _ = fail.send(error);
             }
         });
-        match told.recv() {
+        match address_receiver.recv() {
             Ok(address) => Ok(Self { address, stop: Some(stop), thread: Some(thread) }),
             Err(_) => Err(failure.recv().unwrap_or(Error::Panicked)),
         }
@@ -63,14 +63,14 @@ struct Body {
 
 /// A handler that reads JSON and writes it back: what the framework costs by itself.
 pub(crate) fn echo(workers: usize) -> Result<Running, Error> {
-    Running::start(move |tell, stopped| async move {
+    Running::start(move |address_sender, stopped| async move {
         let app = || App::new().route("/", web::post().to(async |body: web::Json<Body>| body));
         let server = ActixServer::new(app).workers(workers).disable_signals().bind("127.0.0.1:0")?;
         let address = server.addrs()[0];
         let server = server.run();
         let handle = server.handle();
         let serving = actix_rt::spawn(server);
-        let _ = tell.send(address);
+        let _ = address_sender.send(address);
         let _ = stopped.await;
         handle.stop(false).await;
         let _ = serving.await;
@@ -80,7 +80,7 @@ pub(crate) fn echo(workers: usize) -> Result<Running, Error> {
 
 /// The product's service over a pool of agents that give back what they get; on disk if a file is named.
 pub(crate) fn forerunner(file: Option<PathBuf>, workers: usize) -> Result<Running, Error> {
-    Running::start(move |tell, stopped| async move {
+    Running::start(move |address_sender, stopped| async move {
         let builder = Runtime::builder().placement(ThreadPlacement::Spread(1));
         let builder = match file {
             Some(file) => builder.sqlite(file),
@@ -92,7 +92,7 @@ pub(crate) fn forerunner(file: Option<PathBuf>, workers: usize) -> Result<Runnin
         let address = server.addrs()[0];
         let control = server.control();
         let serving = server.spawn();
-        let _ = tell.send(address);
+        let _ = address_sender.send(address);
         let _ = stopped.await;
         ours.runtime.shutdown().await;
         control.stop(false).await;

@@ -130,11 +130,11 @@ impl OwnedServer {
 
     fn checked(&self, command: &mut Command) -> Result<(), Error> {
         // Files, not pipes: the server inherits them, and whoever reads a pipe would wait for its end.
-        let said = self.directory.path().with_extension("said");
-        let file = fs::File::create(&said)?;
+        let output_file = self.directory.path().with_extension("output");
+        let file = fs::File::create(&output_file)?;
         let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).status()?;
-        let text = fs::read_to_string(&said).unwrap_or_default();
-        fs::remove_file(&said)?;
+        let text = fs::read_to_string(&output_file).unwrap_or_default();
+        fs::remove_file(&output_file)?;
         if status.success() { Ok(()) } else { Err(Error::Wrong { who: "PostgreSQL", what: text }) }
     }
 }

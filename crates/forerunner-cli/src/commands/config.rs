@@ -101,8 +101,8 @@ fn check(args: &CheckArgs, out: &Output) -> anyhow::Result<()> {
         note(&format!("{} {}", out.bad("warning:"), harmless_lines(warning)));
     }
     let pools: Vec<_> = loaded.config.pools.keys().collect();
-    let told = json!({ "file": args.file, "valid": true, "pools": pools, "warnings": warnings });
-    out.show(&told, || format!("{} is valid. {}", args.file.display(), plan(&loaded.config)))
+    let answer = json!({ "file": args.file, "valid": true, "pools": pools, "warnings": warnings });
+    out.show(&answer, || format!("{} is valid. {}", args.file.display(), plan(&loaded.config)))
 }
 
 fn example(name: Option<&str>, out: &Output) -> anyhow::Result<()> {
@@ -111,8 +111,8 @@ fn example(name: Option<&str>, out: &Output) -> anyhow::Result<()> {
         return out.show(&json!({ "name": name, "text": text }), || text.trim_end().to_owned());
     }
     let rows: Vec<_> = EXAMPLES.iter().map(|(name, text)| (*name, config::title(text))).collect();
-    let told: Vec<_> = rows.iter().map(|(name, title)| json!({ "name": name, "title": title })).collect();
-    out.show(&told, || {
+    let answer: Vec<_> = rows.iter().map(|(name, title)| json!({ "name": name, "title": title })).collect();
+    out.show(&answer, || {
         let lines = rows.iter().map(|(name, title)| [(*name).to_owned(), title.clone()]);
         render(&table(["example", "what it is"], lines))
     })
@@ -182,12 +182,12 @@ mod tests {
         check(&CheckArgs { file: file.clone(), strict: false }, &out).expect("valid");
         let error = check(&CheckArgs { file, strict: true }, &out).expect_err("nothing to run");
         assert_eq!(crate::exit::code(&error), 2);
-        let told = error.to_string();
+        let answer = error.to_string();
         assert!(
-            told.contains("f.toml:2: `pools.a.agent.argv`: `pyton3-not-installed`: no program of that name"),
-            "{told}"
+            answer.contains("f.toml:2: `pools.a.agent.argv`: `pyton3-not-installed`: no program of that name"),
+            "{answer}"
         );
-        assert!(told.contains("`agent.py` is relative") && told.contains("set `cwd`"), "{told}");
+        assert!(answer.contains("`agent.py` is relative") && answer.contains("set `cwd`"), "{answer}");
     }
 
     #[test]
@@ -195,8 +195,8 @@ mod tests {
         let mut config = Config::default();
         assert!(plan(&config).contains("sqlite:forerunner.db"), "{}", plan(&config));
         config.store.url = "postgres://me:secret@db:5432/tasks".to_owned();
-        let told = plan(&config);
-        assert!(told.contains("postgres://(hidden)@db:5432/tasks") && !told.contains("secret"), "{told}");
+        let answer = plan(&config);
+        assert!(answer.contains("postgres://(hidden)@db:5432/tasks") && !answer.contains("secret"), "{answer}");
     }
 
     #[test]

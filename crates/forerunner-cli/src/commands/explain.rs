@@ -67,13 +67,13 @@ async fn decision(args: DecisionArgs, out: &Output) -> anyhow::Result<()> {
     let decision = newest(&client.get(format!("{base}?limit=1")).await?, &args.pool)?;
     let pool = client.get(format!("/v1/pools/{}", encode(&args.pool))).await?;
     out.show(&decision, || {
-        let said = explain(&decision, &args.pool);
-        in_the_way(&pool).map_or_else(|| said.clone(), |what| format!("{said}\n\n{what}"))
+        let explanation = explain(&decision, &args.pool);
+        obstacle(&pool).map_or_else(|| explanation.clone(), |what| format!("{explanation}\n\n{what}"))
     })
 }
 
 /// What keeps agents or tasks from starting, if anything does.
-fn in_the_way(pool: &Value) -> Option<String> {
+fn obstacle(pool: &Value) -> Option<String> {
     let [until, reason] = [fields::time(pool, "until"), fields::text(pool, "reason")];
     match fields::text(pool, "state").as_str() {
         "circuit_open" => {
@@ -183,19 +183,19 @@ mod tests {
     fn an_open_circuit_is_said_to_be_in_the_way() {
         let open = json!({ "state": "circuit_open", "until": "2026-01-31T12:00:30Z", "reason": "no such file" });
         assert_eq!(
-            in_the_way(&open).unwrap(),
+            obstacle(&open).unwrap(),
             "The pool starts no agent before 2026-01-31 12:00:30, because agents failed too often: no such file."
         );
-        assert_eq!(in_the_way(&json!({ "state": "paused" })), None);
+        assert_eq!(obstacle(&json!({ "state": "paused" })), None);
         let down = json!({ "state": "dependency_open", "until": "2026-01-31T12:00:30Z", "reason": "503" });
         assert_eq!(
-            in_the_way(&down).unwrap(),
+            obstacle(&down).unwrap(),
             "The pool starts only probe tasks, the next one at 2026-01-31 12:00:30, because what the agents depend on \
              fails: 503."
         );
         let half = json!({ "state": "running", "dependency": { "state": "half_open", "limit": 3, "error": "503" } });
         assert_eq!(
-            in_the_way(&half).unwrap(),
+            obstacle(&half).unwrap(),
             "At most 3 tasks run at once, because tasks failed with the same error: 503."
         );
     }

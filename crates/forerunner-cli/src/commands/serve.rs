@@ -114,8 +114,8 @@ async fn serve(mut service: Service, grace: Duration, signals: &mut Signals) -> 
 fn announce(service: &Service, config: &Config, out: &Output) -> anyhow::Result<()> {
     let pools: Vec<&str> = config.pools.keys().map(|name| name.as_str()).collect();
     tracing::info!(listen = service.address, pools = pools.join(","), store = service.store, "serving");
-    let told = serde_json::json!({ "listening": service.address, "pools": pools, "store": service.store });
-    out.show_line(&told, || {
+    let answer = serde_json::json!({ "listening": service.address, "pools": pools, "store": service.store });
+    out.show_line(&answer, || {
         format!("listening on {}  pools: {}  store: {}", service.address, pools.join(", "), service.store)
     })
 }

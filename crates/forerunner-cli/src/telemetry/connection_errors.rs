@@ -11,8 +11,8 @@ const TARGET: &str = "actix_http";
 
 /// Removes errors of connections from a filter of the log, unless the filter names them or includes all details.
 pub fn quieted(filter: &str) -> Cow<'_, str> {
-    let wants_details = |part: &str| matches!(part.trim().to_ascii_lowercase().as_str(), "debug" | "trace");
-    let is_about_them = filter.contains(TARGET) || filter.split(',').any(wants_details);
+    let is_detailed = |part: &str| matches!(part.trim().to_ascii_lowercase().as_str(), "debug" | "trace");
+    let is_about_them = filter.contains(TARGET) || filter.split(',').any(is_detailed);
     if filter.trim().is_empty() || is_about_them { filter.into() } else { format!("{filter},{TARGET}=off").into() }
 }
 

@@ -28,7 +28,7 @@ pub(crate) struct Packed<'a> {
     pub(crate) header: Header,
     pub(crate) encoded_bytes: usize,
     /// Whether the first operation copies the whole parent.
-    pub(super) keeps: bool,
+    pub(super) starts_with_parent: bool,
     pub(super) ops: Vec<Op>,
     pub(super) packing: Packing,
     pub(super) payload: &'a [u8],
@@ -50,8 +50,8 @@ impl<'a> Packed<'a> {
 
     /// Unpacks the payload. The caller has checked that `parent` is the one that the frame names.
     pub(crate) fn unpack(self, parent: &Snapshot) -> Result<Delta, Error> {
-        let Self { header, keeps, mut ops, packing, payload, .. } = self;
-        if keeps {
+        let Self { header, starts_with_parent, mut ops, packing, payload, .. } = self;
+        if starts_with_parent {
             ops.insert(0, Op::Copy { start: 0, len: parent.len() });
         }
         let size = header.decoded_bytes;

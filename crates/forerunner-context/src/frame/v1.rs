@@ -69,5 +69,5 @@ pub(super) fn parse<'a>(mut reader: Reader<'a>, encoded_bytes: usize, limits: &L
         return Err(Error::InsertSum { inserted_bytes, declared_bytes });
     }
     let header = Header { root: RootTag([a, b, c, d, e, f, g, h]), parent, decoded_bytes: declared_bytes };
-    Ok(Packed { header, encoded_bytes, keeps: false, ops, packing, payload: reader.rest() })
+    Ok(Packed { header, encoded_bytes, starts_with_parent: false, ops, packing, payload: reader.rest() })
 }

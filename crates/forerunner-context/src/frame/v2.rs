@@ -42,7 +42,7 @@ pub(super) fn parse<'a>(
         false => Packing::Raw,
     };
     let header = Header { root, parent, decoded_bytes: inserted_bytes };
-    Ok(Packed { header, encoded_bytes, keeps: has(KEEP), ops, packing, payload: reader.rest() })
+    Ok(Packed { header, encoded_bytes, starts_with_parent: has(KEEP), ops, packing, payload: reader.rest() })
 }
 
 fn checked_flags(flags: u8) -> Result<u8, Error> {

@@ -64,7 +64,7 @@ impl<K: PartialEq> ResidentSet<K> {
 
     /// Returns the entry of a context.
     pub fn get(&self, context: &K) -> Option<&ResidentEntry<K>> {
-        self.contexts.iter().rev().find(|held| held.context == *context)
+        self.contexts.iter().rev().find(|entry| entry.context == *context)
     }
 
     /// Returns all entries, the least recently used first.
@@ -88,14 +88,14 @@ impl<K: PartialEq> ResidentSet<K> {
         let own = context.and_then(|context| self.get(context));
         let mut after = (self.bytes - own.map_or(0, |own| own.bytes)).saturating_add(bytes);
         let mut count = (self.contexts.len() + usize::from(own.is_none())) as u64;
-        let others = self.contexts.iter().filter(|held| Some(&held.context) != context);
-        let displaced = others.map(|held| {
-            let age_s = now.since(held.used_at).as_secs_f64();
+        let others = self.contexts.iter().filter(|entry| Some(&entry.context) != context);
+        let displaced = others.map(|entry| {
+            let age_s = now.since(entry.used_at).as_secs_f64();
             let evicted = !self.room.fits(count, after);
             if evicted {
-                (count, after) = (count - 1, after.saturating_sub(held.bytes));
+                (count, after) = (count - 1, after.saturating_sub(entry.bytes));
             }
-            held.bytes as f64 * if evicted { rates.freshness(age_s) } else { rates.chance(age_s) }
+            entry.bytes as f64 * if evicted { rates.freshness(age_s) } else { rates.chance(age_s) }
         });
         // Not their sum: that of none is -0.
         displaced.fold(0.0, |sum, bytes| sum + bytes)
@@ -104,7 +104,7 @@ impl<K: PartialEq> ResidentSet<K> {
     /// Bytes of all contexts, each weighted by its [`Rates::freshness`]: what is lost if the agent stops.
     pub fn worth_bytes(&self, rates: &Rates, now: Timestamp) -> f64 {
         let worth =
-            |held: &ResidentEntry<K>| held.bytes as f64 * rates.freshness(now.since(held.used_at).as_secs_f64());
+            |entry: &ResidentEntry<K>| entry.bytes as f64 * rates.freshness(now.since(entry.used_at).as_secs_f64());
         self.contexts.iter().map(worth).sum()
     }
 
@@ -127,7 +127,7 @@ impl<K: PartialEq> ResidentSet<K> {
 
     /// Removes a context.
     pub fn remove(&mut self, context: &K) {
-        if let Some(at) = self.contexts.iter().position(|held| held.context == *context) {
+        if let Some(at) = self.contexts.iter().position(|entry| entry.context == *context) {
             self.bytes -= self.contexts.remove(at).bytes;
         }
     }
@@ -142,30 +142,30 @@ mod tests {
         ResidentEntry { context, version: 1, bytes, used_at: Timestamp::default() }
     }
 
-    fn names(held: &ResidentSet<u8>) -> Vec<u8> {
-        held.iter().map(|held| held.context).collect()
+    fn names(resident: &ResidentSet<u8>) -> Vec<u8> {
+        resident.iter().map(|entry| entry.context).collect()
     }
 
     #[test]
     fn the_least_recently_used_is_evicted_first() {
-        let mut held = ResidentSet::new(Room::of_bytes(10));
-        [one(1, 4), one(2, 4), one(1, 5)].into_iter().for_each(|context| held.insert(context));
-        assert_eq!((names(&held), held.bytes()), (vec![2, 1], 9));
-        held.insert(one(3, 5));
-        assert_eq!(names(&held), [1, 3]);
-        held.insert(one(4, 11));
-        assert_eq!(names(&held), [1, 3], "what does not fit by itself displaces nothing");
-        held.insert(one(3, 11));
-        assert_eq!((names(&held), held.bytes()), (vec![1], 5), "but its old version is gone too");
-        held.remove(&1);
-        assert!(held.is_empty() && held.bytes() == 0);
+        let mut resident = ResidentSet::new(Room::of_bytes(10));
+        [one(1, 4), one(2, 4), one(1, 5)].into_iter().for_each(|context| resident.insert(context));
+        assert_eq!((names(&resident), resident.bytes()), (vec![2, 1], 9));
+        resident.insert(one(3, 5));
+        assert_eq!(names(&resident), [1, 3]);
+        resident.insert(one(4, 11));
+        assert_eq!(names(&resident), [1, 3], "what does not fit by itself displaces nothing");
+        resident.insert(one(3, 11));
+        assert_eq!((names(&resident), resident.bytes()), (vec![1], 5), "but its old version is gone too");
+        resident.remove(&1);
+        assert!(resident.is_empty() && resident.bytes() == 0);
     }
 
     #[test]
     fn room_may_be_counted_in_contexts() {
-        let mut held = ResidentSet::new(Room::of_contexts(2));
-        [one(1, 4), one(2, 400), one(1, 5), one(3, 1)].into_iter().for_each(|context| held.insert(context));
-        assert_eq!((names(&held), held.bytes()), (vec![1, 3], 6));
+        let mut resident = ResidentSet::new(Room::of_contexts(2));
+        [one(1, 4), one(2, 400), one(1, 5), one(3, 1)].into_iter().for_each(|context| resident.insert(context));
+        assert_eq!((names(&resident), resident.bytes()), (vec![1, 3], 6));
         let mut none = ResidentSet::new(Room::of_contexts(0));
         none.insert(one(1, 1));
         assert!(none.is_empty());
@@ -173,9 +173,9 @@ mod tests {
 
     #[test]
     fn no_displacement_is_a_plain_zero() {
-        let mut held = ResidentSet::new(Room::of_bytes(10));
-        held.insert(one(1, 4));
-        let displaced = held.displacement_bytes(Some(&1), 4, &Rates::default(), Timestamp::default());
+        let mut resident = ResidentSet::new(Room::of_bytes(10));
+        resident.insert(one(1, 4));
+        let displaced = resident.displacement_bytes(Some(&1), 4, &Rates::default(), Timestamp::default());
         assert!(displaced == 0.0 && displaced.is_sign_positive(), "{displaced}");
     }
 
@@ -187,17 +187,17 @@ mod tests {
             contexts in 1_u64..10,
         ) {
             let room = Room { bytes, contexts };
-            let mut held = ResidentSet::new(room);
+            let mut resident = ResidentSet::new(room);
             for (context, bytes) in steps {
-                let before: Vec<_> = held.iter().filter(|held| held.context != context).copied().collect();
+                let before: Vec<_> = resident.iter().filter(|entry| entry.context != context).copied().collect();
                 // With nothing learned, evicted contexts count in full and the others not at all.
-                let displaced = held.displacement_bytes(Some(&context), bytes, &Rates::default(), Timestamp::default());
-                held.insert(one(context, bytes));
-                let gone = before.iter().filter(|other| held.get(&other.context).is_none());
+                let displaced = resident.displacement_bytes(Some(&context), bytes, &Rates::default(), Timestamp::default());
+                resident.insert(one(context, bytes));
+                let gone = before.iter().filter(|other| resident.get(&other.context).is_none());
                 prop_assert_eq!(displaced, gone.map(|other| other.bytes).sum::<u64>() as f64);
-                prop_assert_eq!(held.iter().last().map(|held| held.context), Some(context));
-                prop_assert_eq!(held.bytes(), held.iter().map(|held| held.bytes).sum::<u64>());
-                prop_assert!(room.fits(held.iter().count() as u64, held.bytes()));
+                prop_assert_eq!(resident.iter().last().map(|entry| entry.context), Some(context));
+                prop_assert_eq!(resident.bytes(), resident.iter().map(|entry| entry.bytes).sum::<u64>());
+                prop_assert!(room.fits(resident.iter().count() as u64, resident.bytes()));
             }
         }
     }

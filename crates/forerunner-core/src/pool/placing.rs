@@ -22,7 +22,7 @@ pub struct Selection {
     /// These.
     pub take: Vec<TaskId>,
     /// How many others are deferred for a busy agent, and the latest time until which the first of them is.
-    pub held: usize,
+    pub deferred: usize,
     /// The latest time to ask again, if tasks are deferred.
     pub again_at: Option<Timestamp>,
 }
@@ -51,16 +51,16 @@ impl PoolMachine {
         let input = self.input(tasks, now);
         let mut plan = self.plan(&input, true);
         plan.choices.truncate(limit);
-        let held_now = plan.deferrals.iter().map(|hold| tasks[hold.task].task);
+        let deferred_now = plan.deferrals.iter().map(|deferral| tasks[deferral.task].task);
         // Claimed tasks are no longer deferred. How long they were is reported once they are placed.
         let known =
             plan.choices.iter().map(|choice| tasks[choice.task].task).filter(|task| self.residency.is_deferred(*task));
-        let kept: Vec<TaskId> = held_now.chain(known).collect();
+        let kept: Vec<TaskId> = deferred_now.chain(known).collect();
         self.residency.defer(kept, now);
         let end = plan.deferrals.iter().map(|deferral| deferral.for_s).min_by(f64::total_cmp);
         Selection {
             take: plan.choices.iter().map(|choice| tasks[choice.task].task).collect(),
-            held: plan.deferrals.len(),
+            deferred: plan.deferrals.len(),
             again_at: end.map(|seconds| now + std::time::Duration::from_secs_f64(seconds.clamp(0.001, 3_600.0))),
         }
     }
@@ -132,9 +132,9 @@ impl PoolMachine {
     /// A claimed task as a candidate. Only an agent with the context knows its size.
     fn candidate(&self, task: &Task) -> Candidate {
         let size = |context| {
-            let holders = self.residency.agents_with(context).iter();
-            let held = holders.filter_map(|agent| self.residency.resident_in(*agent)?.get(context));
-            held.max_by_key(|held| held.version).map(|held| held.bytes)
+            let agents = self.residency.agents_with(context).iter();
+            let resident = agents.filter_map(|agent| self.residency.resident_in(*agent)?.get(context));
+            resident.max_by_key(|entry| entry.version).map(|entry| entry.bytes)
         };
         let known = task.context.as_ref().filter(|_| task.context_version > 0);
         let context_bytes = known.map_or(0, |context| size(context).unwrap_or_else(|| self.residency.guessed_bytes()));
@@ -154,9 +154,9 @@ impl PoolMachine {
         let some = if self.idle.len() <= FEW_AGENTS { self.idle.len() } else { tasks.len().max(AT_ONCE) };
         let mut agents: Vec<AgentId> = self.idle.newest_plain(some).chain(self.idle.oldest_warm(some)).collect();
         let contexts = tasks.iter().filter_map(|task| task.context.as_ref());
-        for holder in contexts.flat_map(|context| self.residency.agents_with(context)) {
-            if !agents.contains(holder) {
-                agents.push(*holder);
+        for agent in contexts.flat_map(|context| self.residency.agents_with(context)) {
+            if !agents.contains(agent) {
+                agents.push(*agent);
             }
         }
         let state = |agent: &AgentId| match self.agents.get(agent)? {
@@ -205,7 +205,7 @@ impl PoolMachine {
         let mut others: Vec<AgentCost> =
             (0..input.agents.len()).filter(|place| input.agents[*place] != agent).map(cost).collect();
         let idle_agents = self.idle.len();
-        let partly = self.residency.resident_in(agent).is_some_and(|held| held.get(&context).is_some());
+        let partly = self.residency.resident_in(agent).is_some_and(|resident| resident.get(&context).is_some());
         others.retain(|other| !other.busy || other.missing_bytes < wanted.context_bytes);
         others.sort_by(|a, b| a.cost_s.total_cmp(&b.cost_s));
         others.truncate(RECORDED_AGENTS);
@@ -222,7 +222,7 @@ impl PoolMachine {
         self.tally.warm_misses += u64::from(reason != PlacementReason::Warm);
         self.tally.hit_bytes += wanted.context_bytes.saturating_sub(fit.missing_bytes);
         self.tally.missing_bytes += fit.missing_bytes;
-        self.tally.held_micros += (deferred_s * 1e6) as u64;
+        self.tally.deferral_micros += (deferred_s * 1e6) as u64;
         PlacementRecord {
             task: wanted.task,
             context,

@@ -74,22 +74,22 @@ impl ContextResidency {
 
     /// Removes an agent, and returns the contexts it had.
     pub fn remove(&mut self, agent: AgentId) -> Option<ResidentSet<ContextId>> {
-        let held = self.resident.remove(&agent)?;
-        for context in held.iter() {
+        let resident = self.resident.remove(&agent)?;
+        for context in resident.iter() {
             let Some(agents) = self.agents_with.get_mut(&context.context) else { continue };
             agents.retain(|other| *other != agent);
             if agents.is_empty() {
                 self.agents_with.remove(&context.context);
             }
         }
-        Some(held)
+        Some(resident)
     }
 
     /// Removes a context from all agents: it was deleted.
     pub fn remove_context(&mut self, context: &ContextId) {
         for agent in self.agents_with.remove(context).unwrap_or_default() {
-            if let Some(held) = self.resident.get_mut(&agent) {
-                held.remove(context);
+            if let Some(resident) = self.resident.get_mut(&agent) {
+                resident.remove(context);
             }
         }
     }
@@ -109,17 +109,17 @@ impl ContextResidency {
 
     /// The cost of a pair of a task and an agent.
     pub fn fit(&self, task: &Candidate, agent: AgentId, rates: &Rates, now: Timestamp) -> PairCost {
-        let Some(held) = self.resident.get(&agent) else {
+        let Some(resident) = self.resident.get(&agent) else {
             return PairCost { missing_bytes: task.context_bytes, displacement_bytes: 0.0 };
         };
-        let own = task.context.as_ref().and_then(|context| held.get(context));
+        let own = task.context.as_ref().and_then(|context| resident.get(context));
         let missing_bytes = match own {
             Some(own) if own.version == task.context_version => 0,
             // The part after the version that the agent has.
             Some(own) if own.version < task.context_version => task.context_bytes.saturating_sub(own.bytes).max(1),
             _ => task.context_bytes,
         };
-        let displacement_bytes = held.displacement_bytes(task.context.as_ref(), task.context_bytes, rates, now);
+        let displacement_bytes = resident.displacement_bytes(task.context.as_ref(), task.context_bytes, rates, now);
         PairCost { missing_bytes, displacement_bytes }
     }
 

@@ -20,15 +20,15 @@ fn name(context: &str) -> ContextId {
 }
 
 /// An agent has run a task of 1 s and has contexts of 1 MB; the restore of the last one took 2 s.
-fn holding(agent: AgentId, contexts: &[(&str, u64)], now: Timestamp) -> PoolEvent {
-    let held = |(context, version): &(&str, u64)| ResidentEntry {
+fn resident_report(agent: AgentId, contexts: &[(&str, u64)], now: Timestamp) -> PoolEvent {
+    let resident = |(context, version): &(&str, u64)| ResidentEntry {
         context: name(context),
         version: *version,
         bytes: MB,
         used_at: now,
     };
     let memory = AgentContexts {
-        contexts: contexts.iter().map(held).collect(),
+        contexts: contexts.iter().map(resident).collect(),
         room: Room::of_bytes(4 * MB),
         restored: Some(Restored { bytes: MB, seconds: 2.0 }),
     };
@@ -60,8 +60,8 @@ fn records(actions: &[PoolAction]) -> Vec<&PlacementRecord> {
 fn two() -> (PoolMachine, [AgentId; 2]) {
     let (mut pool, _) = warm(2, 2);
     let agents = ["red", "blue"].map(|context| run(&mut pool, task(9, Some(context)), at(0)));
-    pool.step(holding(agents[0], &[("red", 1)], at(3)), at(3));
-    pool.step(holding(agents[1], &[("blue", 1)], at(3)), at(3));
+    pool.step(resident_report(agents[0], &[("red", 1)], at(3)), at(3));
+    pool.step(resident_report(agents[1], &[("blue", 1)], at(3)), at(3));
     (pool, agents)
 }
 
@@ -130,7 +130,7 @@ fn the_queue_is_looked_at_once_restoring_is_dear_and_the_warm_task_goes_first() 
     run(&mut pool, version(task(1, Some("blue")), 1), at(4));
     let tasks = [candidate(2, "green", at(4)), candidate(3, "red", at(5))];
     let selection = pool.select(&tasks, 1, at(6));
-    assert_eq!((selection.take, selection.held), (vec![tasks[1].task], 0), "the only idle agent holds red");
+    assert_eq!((selection.take, selection.deferred), (vec![tasks[1].task], 0), "the only idle agent holds red");
     pool.step(PoolEvent::Pause, at(6));
     assert!(pool.select(&tasks, 1, at(6)).take.is_empty());
     assert_eq!(pool.task_of(red), None);
@@ -143,15 +143,15 @@ fn a_task_is_held_back_for_its_busy_agent_and_told_for_how_long() {
     run(&mut pool, version(task(1, Some("blue")), 1), at(4));
     let wanted = [candidate(2, "blue", at(4))];
     let selection = pool.select(&wanted, 1, at(4) + Duration::from_millis(500));
-    assert_eq!((selection.take.len(), selection.held), (0, 1));
+    assert_eq!((selection.take.len(), selection.deferred), (0, 1));
     let again_at = selection.again_at.unwrap();
     assert!(again_at > at(5) && again_at <= at(7), "{again_at}");
-    pool.step(holding(blue, &[("blue", 1)], at(5)), at(5));
+    pool.step(resident_report(blue, &[("blue", 1)], at(5)), at(5));
     assert_eq!(pool.select(&wanted, 2, at(5)).take, [wanted[0].task]);
     let actions = pool.step(PoolEvent::Assigned(vec![version(task(2, Some("blue")), 1)]), at(5));
     let record = records(&actions)[0];
     assert_eq!((record.chosen.agent, record.deferred_s), (blue, 0.5));
-    assert_eq!(pool.tally().held_micros, 500_000);
+    assert_eq!(pool.tally().deferral_micros, 500_000);
 }
 
 #[test]
@@ -162,8 +162,8 @@ fn shrinking_lets_the_agent_go_whose_contexts_are_worth_least_unless_told_otherw
             pool.step(PoolEvent::Started { agent, pid: None }, at(0));
         }
         let agents = ["red", "blue"].map(|context| run(&mut pool, task(9, Some(context)), at(0)));
-        pool.step(holding(agents[0], &[("green", 1), ("red", 1)], at(3)), at(3));
-        pool.step(holding(agents[1], &[("blue", 1)], at(3)), at(4));
+        pool.step(resident_report(agents[0], &[("green", 1), ("red", 1)], at(3)), at(3));
+        pool.step(resident_report(agents[1], &[("blue", 1)], at(3)), at(4));
         pool.step(PoolEvent::Configure { min: 1, max: 1 }, at(5));
         assert_eq!(stopped(&pool.step(PoolEvent::Tick, at(10))), [agents[expected]], "{stop:?}");
     }
@@ -173,13 +173,13 @@ fn shrinking_lets_the_agent_go_whose_contexts_are_worth_least_unless_told_otherw
 fn what_is_known_of_a_context_outlasts_reports_about_another() {
     let (mut pool, [_, blue]) = two();
     run(&mut pool, version(task(1, Some("blue")), 1), at(4));
-    pool.step(holding(blue, &[("blue", 2)], at(5)), at(5));
+    pool.step(resident_report(blue, &[("blue", 2)], at(5)), at(5));
     run(&mut pool, version(task(2, Some("red")), 1), at(6));
     assert_eq!(run(&mut pool, version(task(3, Some("green")), 0), at(6)), blue, "the only idle one");
     // An agent reports the version that it got, not the one that its own task created.
-    pool.step(holding(blue, &[("blue", 1), ("green", 1)], at(8)), at(8));
-    let held: Vec<_> = pool.contexts_of(blue).map(|held| (held.version, held.used_at)).collect();
-    assert_eq!(held, [(2, at(5)), (1, at(8))]);
+    pool.step(resident_report(blue, &[("blue", 1), ("green", 1)], at(8)), at(8));
+    let resident: Vec<_> = pool.contexts_of(blue).map(|entry| (entry.version, entry.used_at)).collect();
+    assert_eq!(resident, [(2, at(5)), (1, at(8))]);
 }
 
 #[test]
@@ -195,7 +195,7 @@ fn a_context_that_was_removed_is_warm_nowhere() {
 fn agents_that_hold_nothing_go_before_those_that_do() {
     let (mut pool, agents) = warm(2, 2);
     let busy = run(&mut pool, task(1, Some("red")), at(0));
-    pool.step(holding(busy, &[("red", 1)], at(1)), at(1));
+    pool.step(resident_report(busy, &[("red", 1)], at(1)), at(1));
     let other = run(&mut pool, task(2, None), at(2));
     assert_ne!(other, busy, "a task without a context goes where nothing is at stake");
     pool.step(ready(other), at(9));
@@ -227,7 +227,7 @@ proptest! {
                     pool.step(PoolEvent::Assigned(vec![wanted]), at(now))
                 }
                 (3, Some(agent)) if pool.task_of(agent).is_some() => {
-                    pool.step(holding(agent, &[(contexts[usize::from(context)], 1)], at(now)), at(now))
+                    pool.step(resident_report(agent, &[(contexts[usize::from(context)], 1)], at(now)), at(now))
                 }
                 (4, Some(agent)) => pool.step(PoolEvent::Down { agent, reason: Some("killed".into()) }, at(now)),
                 _ => pool.step(PoolEvent::Tick, at(now)),
@@ -240,7 +240,7 @@ proptest! {
             let released = actions.iter().filter(|action| matches!(action, PoolAction::Release(_))).count();
             prop_assert_eq!(runs + released, usize::from(what < 3));
             for name in contexts.map(name) {
-                prop_assert!(pool.residency.agents_with(&name).iter().all(|holder| known.contains(holder)));
+                prop_assert!(pool.residency.agents_with(&name).iter().all(|agent| known.contains(agent)));
             }
         }
     }

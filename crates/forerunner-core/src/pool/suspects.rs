@@ -136,10 +136,10 @@ impl PoolMachine {
             true => may_try,
             false => !unused_only,
         });
-        let holds =
+        let has_context =
             |agent: &AgentId| task.context.as_ref().is_some_and(|id| self.residency.agents_with(id).contains(agent));
-        let best =
-            allowed.max_by_key(|(agent, record)| (!record.is_unproven(), holds(agent), record.idle_since(), **agent));
+        let best = allowed
+            .max_by_key(|(agent, record)| (!record.is_unproven(), has_context(agent), record.idle_since(), **agent));
         best.map(|(agent, _)| *agent)
     }
 

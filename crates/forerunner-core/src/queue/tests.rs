@@ -176,7 +176,7 @@ fn ahead() -> QueueMachine {
     assert_eq!(queue.step(QueueEvent::Demand(1), at(1)), vec![]);
     assert_eq!(queue.step(QueueEvent::BecameClaimable(10), at(1)), vec![QueueAction::Claim(4)]);
     let actions = queue.step(QueueEvent::Claimed { asked: 4, got: 4 }, at(2));
-    assert_eq!(actions, vec![QueueAction::Wake(at(2) + HOLD)]);
+    assert_eq!(actions, vec![QueueAction::Wake(at(2) + PREFETCH_IDLE_LIMIT)]);
     assert_eq!((queue.depth(), queue.open_slots()), (9, 0), "what is held waits");
     queue
 }
@@ -222,7 +222,7 @@ fn a_node_leaves_the_others_their_part_of_what_waits() {
 #[test]
 fn tasks_that_nobody_takes_go_back_and_none_is_held_until_it_is_asked_for_anew() {
     let mut queue = ahead();
-    let late = at(2) + HOLD;
+    let late = at(2) + PREFETCH_IDLE_LIMIT;
     assert!(queue.step(QueueEvent::Tick, late).contains(&QueueAction::ReleasePrefetched));
     assert_eq!(queue.step(QueueEvent::PrefetchDropped(3), late), vec![]);
     assert_eq!(queue.step(QueueEvent::BecameClaimable(3), late), vec![]);
@@ -264,9 +264,9 @@ fn no_more_tasks_begin_than_are_allowed_whatever_slots_are_open() {
     // What arrives after the allowance was taken back goes to the buffer, and from there to the store.
     queue.step(QueueEvent::SetAllowance(Some(0)), at(0));
     let late = queue.step(QueueEvent::Claimed { asked: 2, got: 2 }, at(0));
-    assert_eq!((late, queue.open_slots()), (vec![QueueAction::Wake(at(0) + HOLD)], 3));
-    assert_eq!(queue.step(QueueEvent::Tick, at(0) + HOLD), [QueueAction::ReleasePrefetched]);
-    queue.step(QueueEvent::PrefetchDropped(2), at(0) + HOLD);
-    queue.step(QueueEvent::BecameClaimable(2), at(0) + HOLD);
-    assert_eq!(queue.step(QueueEvent::SetAllowance(None), at(0) + HOLD), [QueueAction::Claim(3)]);
+    assert_eq!((late, queue.open_slots()), (vec![QueueAction::Wake(at(0) + PREFETCH_IDLE_LIMIT)], 3));
+    assert_eq!(queue.step(QueueEvent::Tick, at(0) + PREFETCH_IDLE_LIMIT), [QueueAction::ReleasePrefetched]);
+    queue.step(QueueEvent::PrefetchDropped(2), at(0) + PREFETCH_IDLE_LIMIT);
+    queue.step(QueueEvent::BecameClaimable(2), at(0) + PREFETCH_IDLE_LIMIT);
+    assert_eq!(queue.step(QueueEvent::SetAllowance(None), at(0) + PREFETCH_IDLE_LIMIT), [QueueAction::Claim(3)]);
 }

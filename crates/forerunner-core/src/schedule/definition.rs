@@ -59,14 +59,14 @@ pub struct ScheduleDefinition {
     /// A cron expression: minute, hour, day of the month, month, day of the week, and seconds before them if need be.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cron: Option<String>,
-    /// With `cron` only: the zone whose clocks it means, by its name in the IANA database; `UTC` unless said.
+    /// With `cron` only: the zone whose clocks it means, by its name in the IANA database; `UTC` by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<String>,
     /// Submits a task each time that this has passed, such as `15m`; at least `1s`.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_duration")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub every: Option<Duration>,
-    /// With `every` only: the first time; one interval after the schedule was made unless said.
+    /// With `every` only: the first time; by default one interval after the schedule was made.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub starts_at: Option<Timestamp>,
     /// Submits one task at this time.
@@ -78,35 +78,35 @@ pub struct ScheduleDefinition {
     /// The conversation that its tasks belong to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<ContextId>,
-    /// How urgent its tasks are; 4 unless said.
+    /// How urgent its tasks are; 4 by default.
     #[serde(default)]
     pub priority: Priority,
     /// A task that has not ended this long after it was due expires.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_duration")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub expires_after: Option<Duration>,
-    /// Longest run of one attempt; the pool's `task.timeout` unless said.
+    /// Longest run of one attempt; the pool's `task.timeout` by default.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_duration")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub timeout: Option<Duration>,
-    /// Attempts in all; the pool's `task.max_attempts` unless said.
+    /// Attempts in all; the pool's `task.max_attempts` by default.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_attempts: Option<u32>,
     /// Pairs of text to filter its tasks by; they have `schedule` with its name besides.
     #[serde(default)]
     #[cfg_attr(feature = "openapi", schema(value_type = std::collections::BTreeMap<String, String>))]
     pub labels: Labels,
-    /// What happens while a task of an earlier occurrence has not ended; `skip` unless said.
+    /// What happens while a task of an earlier occurrence has not ended; `skip` by default.
     #[serde(default)]
     pub overlap: Overlap,
-    /// What happens to occurrences that were missed; `latest` unless said.
+    /// What happens to occurrences that were missed; `latest` by default.
     #[serde(default)]
     pub catch_up: CatchUp,
     /// Delays each occurrence by up to this, by a time of its own.
     #[serde(default, skip_serializing_if = "Option::is_none", with = "optional_duration")]
     #[cfg_attr(feature = "openapi", schema(value_type = Option<String>))]
     pub jitter: Option<Duration>,
-    /// Whether it submits tasks; true unless said.
+    /// Whether it submits tasks; true by default.
     #[serde(default = "yes")]
     pub enabled: bool,
 }

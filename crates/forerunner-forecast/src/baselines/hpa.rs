@@ -143,9 +143,9 @@ impl Policy for Hpa {
             0 => u32::from(seen.queue_depth > 0),
             size => self.proposed(size, ready, share * ready),
         };
-        let (next, held) = self.replicas.next(seen.t, size, proposed);
+        let (next, stabilized) = self.replicas.next(seen.t, size, proposed);
         self.last = Some(next);
-        let cause = if held { ReasonCode::Stabilizing } else { ReasonCode::Utilisation };
+        let cause = if stabilized { ReasonCode::Stabilizing } else { ReasonCode::Utilisation };
         let detail = format!(
             "{:.0} % of {ready} ready agents busy, target {:.0} %: {proposed} proposed, {next} after windows and rates",
             100.0 * share,

@@ -120,9 +120,9 @@ impl Policy for Keda {
         let need = f64::from(tasks) / self.settings.target;
         let close = size > 0 && within_tolerance(need / f64::from(size), self.settings.tolerance);
         let proposed = if close { size } else { whole(need) };
-        let (next, held) = self.replicas.next(seen.t, size, proposed);
+        let (next, stabilized) = self.replicas.next(seen.t, size, proposed);
         self.last = Some(next);
-        let cause = if held { ReasonCode::Stabilizing } else { ReasonCode::Utilisation };
+        let cause = if stabilized { ReasonCode::Stabilizing } else { ReasonCode::Utilisation };
         let detail = format!(
             "{tasks} tasks at {} an agent: {proposed} proposed, {next} after windows and rates",
             self.settings.target

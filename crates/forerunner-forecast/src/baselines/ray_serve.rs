@@ -103,10 +103,10 @@ impl RayServe {
     /// Whether `wanted` has been wanted for long enough to be applied.
     fn delay_elapsed(&mut self, current: u32, wanted: u32) -> bool {
         let up = wanted > current;
-        let looks = if self.streak.0 == up { self.streak.1 } else { 0 };
+        let evaluations = if self.streak.0 == up { self.streak.1 } else { 0 };
         let delay_s = if up { self.settings.upscale_delay_s } else { self.settings.downscale_delay_s };
-        let done = current == 0 || looks + 1 > (delay_s / self.settings.interval_s) as u32;
-        self.streak = (up, if done || wanted == current { 0 } else { looks + 1 });
+        let done = current == 0 || evaluations + 1 > (delay_s / self.settings.interval_s) as u32;
+        self.streak = (up, if done || wanted == current { 0 } else { evaluations + 1 });
         done && wanted != current
     }
 }

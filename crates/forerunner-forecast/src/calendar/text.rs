@@ -7,18 +7,18 @@ const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwx
 /// The text of these bytes: four characters for every three.
 pub(super) fn encoded(bytes: impl IntoIterator<Item = u8>) -> String {
     let mut text = String::new();
-    let (mut held, mut bits) = (0u32, 0);
-    let mut put = |held: u32| text.push(char::from(ALPHABET[(held & 63) as usize]));
+    let (mut buffer, mut bits) = (0u32, 0);
+    let mut put = |buffer: u32| text.push(char::from(ALPHABET[(buffer & 63) as usize]));
     for byte in bytes {
-        held = held << 8 | u32::from(byte);
+        buffer = buffer << 8 | u32::from(byte);
         bits += 8;
         while bits >= 6 {
             bits -= 6;
-            put(held >> bits);
+            put(buffer >> bits);
         }
     }
     if bits > 0 {
-        put(held << (6 - bits));
+        put(buffer << (6 - bits));
     }
     text
 }
@@ -31,13 +31,13 @@ pub(super) fn decoded(text: &str, most: usize) -> Option<VecDeque<u8>> {
     }
     // As much as there will ever be, so that nothing is allocated later.
     let mut bytes = VecDeque::with_capacity(most);
-    let (mut held, mut bits) = (0u32, 0);
+    let (mut buffer, mut bits) = (0u32, 0);
     for character in text.bytes() {
-        held = held << 6 | value(character)?;
+        buffer = buffer << 6 | value(character)?;
         bits += 6;
         if bits >= 8 {
             bits -= 8;
-            bytes.push_back((held >> bits) as u8);
+            bytes.push_back((buffer >> bits) as u8);
         }
     }
     Some(bytes)

@@ -26,8 +26,8 @@ impl ServiceModel {
             return Some((self.evidence.lives.shape(mean_s), mean_s));
         }
         // Where only means over several tasks are known, their scatter tells that of durations.
-        let is_told_means = self.completed >= FEW as f64;
-        is_told_means.then(|| {
+        let has_means_only = self.completed >= FEW as f64;
+        has_means_only.then(|| {
             let scatter = self.sums.scatter_of_means().clamp(SCATTER.0, SCATTER.1);
             (Shape::log_normal(self.mean_s(), scatter), self.mean_s())
         })

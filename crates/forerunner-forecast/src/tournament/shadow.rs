@@ -227,8 +227,8 @@ impl Shadow {
         let requirements = rule.requirements(&pool, inputs);
         self.recent_needs.push(inputs.t, requirements.rest);
         self.recent_needs.forget_before(inputs.t - rule.stabilization_s);
-        let held = self.recent_needs.greatest().unwrap_or(requirements.rest);
-        let desired = limits.clamp(whole(requirements.wanted(held, pool.size(), pool.size())));
+        let greatest_recent = self.recent_needs.greatest().unwrap_or(requirements.rest);
+        let desired = limits.clamp(whole(requirements.wanted(greatest_recent, pool.size(), pool.size())));
         self.resize(desired, nearest_slot(inputs.t + inputs.cold_s));
     }
 

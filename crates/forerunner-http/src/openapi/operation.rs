@@ -77,7 +77,7 @@ impl Op {
     }
 
     /// Adds a JSON body.
-    pub(crate) fn takes<T: ToSchema>(mut self, about: &str) -> Self {
+    pub(crate) fn body<T: ToSchema>(mut self, about: &str) -> Self {
         let body = RequestBodyBuilder::new().description(Some(about)).required(Some(Required::True));
         self.body = Some(body.content("application/json", Content::new(Some(self.refer::<T>()))).build());
         self

@@ -81,7 +81,7 @@ pub(super) const CALLS: &[Call] = &[
         summary: "move waiting tasks that meet conditions to another pool",
         handler: || web::to(bulk::move_to_pool),
         operation: Some(|| {
-            let about = "Tasks that wait go to the pool `to`, the oldest first, as many as it has room for. Each keeps its id, priority, \
+            let about = "Waiting tasks move to the pool `to`, the oldest first, as many as it has room for. Each keeps its id, priority, \
                          times, attempts and idempotency key. Tasks of a context stay, since a context belongs to its pool; so do \
                          tasks whose key the pool has. Tasks of a pool that left the configuration can go as well. ";
             on_many::<MoveBody>("moveTasks", about).refuses(&[NO_POOL])
@@ -103,7 +103,7 @@ fn on_many<Body: ToSchema>(id: &'static str, about: &str) -> Op {
     let rest = "One call changes 10,000 tasks at most and runs for about 5 s; `next` is the position to continue from. It works in \
                 batches of 500, each in one transaction. A call can be repeated: what is done is not done again.";
     let op = Op::new(id, format!("{about}{rest}").leak())
-        .takes::<Body>("Which tasks. A body without a condition is refused unless it has `\"all\": true`.")
+        .body::<Body>("Which tasks. A body without a condition is refused unless it has `\"all\": true`.")
         .answers::<BulkView>(200, "What was done.");
     op.refuses(BODY).refuses(&[INVALID_VALUE, INVALID_QUERY]).refuses(STORE)
 }

@@ -44,7 +44,7 @@ pub(super) const CALLS: &[Call] = &[
                          behind it wait for it. `pool` gives a task without a context to another pool of this node, with its key. Refused \
                          for a task that runs or has ended.";
             let op = Op::new("changeTask", about)
-                .takes::<TaskPatch>("What to change; the rest is left as it is.")
+                .body::<TaskPatch>("What to change. Absent members stay as they are.")
                 .answers::<TaskView<'_>>(200, "The task.");
             let of_move = &[NOT_MOVABLE, QUEUE_FULL, BYTES_FULL];
             of_task(op)
@@ -112,7 +112,8 @@ pub(super) const CALLS: &[Call] = &[
         summary: "why a task went to its agent",
         handler: || web::to(tasks::placement),
         operation: Some(|| {
-            let op = Op::new("getTaskPlacement", "").answers::<PlacementStatus>(200, "What was weighed, in seconds.");
+            let op = Op::new("getTaskPlacement", "")
+                .answers::<PlacementStatus>(200, "The costs that were compared, in seconds.");
             of_task(op).refuses(TASK).refuses(&[OUTCOME_UNKNOWN]).refuses(STORE)
         }),
     },
@@ -133,7 +134,7 @@ pub(super) const CALLS: &[Call] = &[
                     "The `id` of the last event that was received; only later ones are sent.",
                 )
                 .answers_text("text/event-stream", "The events.")
-                .with(200, "Cache-Control", one_of(["no-store"]), "Never kept.")
+                .with(200, "Cache-Control", one_of(["no-store"]), "The answer is never cached.")
                 .answers_nothing(204, "The task has ended, and no event follows that one: do not connect again.");
             of_task(op).mentions::<TaskEvent>().refuses(TASK).refuses(&[INVALID_HEADER]).refuses(STORE)
         }),

@@ -47,7 +47,7 @@ pub(super) const CALLS: &[Call] = &[
             let about = "The change lasts until the node restarts. On PostgreSQL it applies to every node and \
                 outlasts restarts.";
             let op = Op::new("changePool", about)
-                .takes::<PoolPatch>("What to change; the rest is left as it is.")
+                .body::<PoolPatch>("What to change. Absent members stay as they are.")
                 .answers::<PoolStatus>(200, "The pool.");
             of_pool(op).refuses(BODY).refuses(&[INVALID_VALUE]).refuses(STORE)
         }),
@@ -94,9 +94,12 @@ pub(super) const CALLS: &[Call] = &[
         handler: || web::to(pools::history),
         operation: Some(|| {
             let about = format!("Minutes up to now; {MINUTES} by default.");
-            let op = Op::new("getHistory", "Slot by slot, as far as this node knows, with what was expected of each.")
-                .query("minutes", whole(1, Some(MAX_MINUTES.into())), &about)
-                .answers::<PoolHistory>(200, "The last minutes.");
+            let op = Op::new(
+                "getHistory",
+                "In slots of five seconds, as far as this node knows, with the forecast for each slot.",
+            )
+            .query("minutes", whole(1, Some(MAX_MINUTES.into())), &about)
+            .answers::<PoolHistory>(200, "The last minutes.");
             of_pool(op).refuses(&[INVALID_QUERY])
         }),
     },
@@ -106,8 +109,10 @@ pub(super) const CALLS: &[Call] = &[
         summary: "list scaling decisions, newest first",
         handler: || web::to(pools::decisions),
         operation: Some(|| {
-            let op =
-                Op::new("listDecisions", "What was decided, from what, and why. The node stores only recent ones.");
+            let op = Op::new(
+                "listDecisions",
+                "The decisions with their inputs and reasons. The node stores only recent ones.",
+            );
             of_pool(paged(op).answers::<DecisionsView>(200, "Decisions, newest first."))
         }),
     },

@@ -39,7 +39,7 @@ pub(super) const CALLS: &[Call] = &[
             let about = "Submits a task at each of its times, once on any number of nodes. One of `cron`, `every` and `at` \
                          says when.";
             let op = Op::new("createSchedule", about)
-                .takes::<ScheduleDefinition>("The schedule.")
+                .body::<ScheduleDefinition>("The schedule.")
                 .answers::<ScheduleStatus>(201, "The schedule.");
             op.refuses(BODY).refuses(&[INVALID_VALUE, NO_POOL, SCHEDULE_CONFLICT, SCHEDULES_FULL]).refuses(STORE)
         }),
@@ -58,9 +58,9 @@ pub(super) const CALLS: &[Call] = &[
         handler: || web::to(schedules::update),
         operation: Some(|| {
             let about = "Each field that is given replaces the one that is stored; `null` sets it back. One of `cron`, \
-                         `every` and `at` takes the place of the others.";
+                         `every` and `at` body the place of the others.";
             let op = Op::new("changeSchedule", about)
-                .takes::<SchedulePatch>("What to change; the rest is left as it is.")
+                .body::<SchedulePatch>("What to change. Absent members stay as they are.")
                 .answers::<ScheduleStatus>(200, "The schedule.");
             of_schedule(op).refuses(BODY).refuses(&[NO_POOL, SCHEDULE_CONFLICT])
         }),
@@ -71,7 +71,8 @@ pub(super) const CALLS: &[Call] = &[
         summary: "remove a schedule",
         handler: || web::to(schedules::delete),
         operation: Some(|| {
-            let op = Op::new("deleteSchedule", "Tasks that it submitted go on.").answers_nothing(204, "It is gone.");
+            let op = Op::new("deleteSchedule", "Tasks that it submitted continue.")
+                .answers_nothing(204, "The schedule is deleted.");
             of_schedule(op).refuses(&[SCHEDULE_CONFLICT])
         }),
     },
@@ -80,7 +81,7 @@ pub(super) const CALLS: &[Call] = &[
         path: "/v1/schedules/{schedule}:pause",
         summary: "stop submitting tasks of a schedule",
         handler: || web::to(schedules::pause),
-        operation: Some(|| steer(Op::new("pauseSchedule", "What falls into the pause is not made up for."))),
+        operation: Some(|| steer(Op::new("pauseSchedule", "Occurrences within the pause are skipped."))),
     },
     Call {
         method: "POST",
@@ -95,7 +96,7 @@ pub(super) const CALLS: &[Call] = &[
         summary: "submit a task of a schedule now",
         handler: || web::to(schedules::run),
         operation: Some(|| {
-            let about = "Whether it is enabled or a task of it runs. Its times stay as they are.";
+            let about = "It does so even if the schedule is paused or a task of it runs. Its times stay as they are.";
             let op = Op::new("runSchedule", about).answers::<TaskView<'_>>(202, "The task.");
             let op = of_schedule(op).refuses(&[NO_POOL, SCHEDULE_CONFLICT, OUTCOME_UNKNOWN]);
             op.refuses(&[QUEUE_FULL, BYTES_FULL, CONTEXTS_FULL])

@@ -39,7 +39,7 @@ pub(super) const CALLS: &[Call] = &[
             let key = "Makes the submission repeatable, with or without quotes: the same key with the same body is the same task.";
             let op = Op::new("submitTask", about)
                 .header("Idempotency-Key", of::<IdempotencyKey>(), key)
-                .takes::<TaskBody>(&body)
+                .body::<TaskBody>(&body)
                 .answers::<TaskView<'_>>(200, "The task has ended: it was waited for, or was known by its key.")
                 .answers::<TaskView<'_>>(202, "Accepted; the task has not ended.");
             let op = waits(of_pool(op), &[200, 202]);
@@ -65,7 +65,7 @@ pub(super) const CALLS: &[Call] = &[
         handler: || web::to(batch::submit),
         operation: Some(|| {
             let about = "Each task is accepted or refused by itself, in the order of the request; all that were accepted are durable \
-                         once this is answered, after about one commit. A queue that fills on the way takes the tasks that stand \
+                         once this is answered, after about one commit. A queue that fills on the way body the tasks that stand \
                          first. The whole is answered with a problem where it cannot be read, or where the node could take none of \
                          the tasks for a reason of its own. A single task is refused with `invalid-body` or `unknown-field` (400), \
                          `payload-too-large` (413), `idempotency-key-reused`, `no-parent` or `too-deep` (422), `queue-full`, \
@@ -75,7 +75,7 @@ pub(super) const CALLS: &[Call] = &[
                 "Up to {MAX_BATCH} tasks, {MAX_BATCH_BYTES} bytes in all, or what one task may have if that is more."
             );
             let op = Op::new("submitTasks", about)
-                .takes::<Batch<'_>>(&body)
+                .body::<Batch<'_>>(&body)
                 .answers::<BatchView<'_>>(200, "An outcome for each task.");
             of_pool(op).refuses(BODY).refuses(&[INVALID_HEADER, BATCH_TOO_LARGE]).refuses(STORE)
         }),

@@ -105,13 +105,13 @@ impl From<Line> for Observation {
 pub fn explain(error: &serde_json::Error) -> String {
     let message = error.to_string();
     // A line is one line: the place in it is the column.
-    let (said, place) = message.split_once(" at line ").unwrap_or((&message, ""));
+    let (reason, place) = message.split_once(" at line ").unwrap_or((&message, ""));
     let column = place.split_once("column ").map(|(_, column)| format!(", at column {column}")).unwrap_or_default();
-    match said.strip_prefix("missing field ") {
+    match reason.strip_prefix("missing field ") {
         Some(field) => format!("{field} is missing; see `forerunner advise --help` for what a line needs"),
         None if error.is_data() => {
-            format!("{said}{column}; write one JSON object a line, as `forerunner advise --help` shows")
+            format!("{reason}{column}; write one JSON object a line, as `forerunner advise --help` shows")
         }
-        None => format!("not JSON: {said}{column}; write one JSON object a line"),
+        None => format!("not JSON: {reason}{column}; write one JSON object a line"),
     }
 }

@@ -11,7 +11,7 @@ pub struct Column {
 
 impl Column {
     /// Takes in a moment of the same column: each the greatest, and never more agents than there were at once.
-    pub fn take_greatest(&mut self, busy: u32, ready: u32, starting: u32, waiting: u32) {
+    pub fn raise_to(&mut self, busy: u32, ready: u32, starting: u32, waiting: u32) {
         let (before, now) = (self.busy + self.ready + self.starting, busy + ready + starting);
         self.waiting = self.waiting.max(waiting);
         if now >= before {

@@ -124,7 +124,7 @@ fn sampled(past: &[DemoSample], at: usize, columns: usize, span_s: f64) -> Vec<O
         let index = ((moment.t / span_s * columns as f64) as usize).min(columns - 1);
         let side = &moment.sides[at];
         let column = drawn[index].get_or_insert_default();
-        column.take_greatest(side.busy, side.ready, side.starting, side.waiting);
+        column.raise_to(side.busy, side.ready, side.starting, side.waiting);
     }
     // A wide terminal has more columns than there were moments.
     let seen = ((last / span_s * columns as f64) as usize).min(columns - 1);

@@ -88,7 +88,7 @@ impl Collector {
     }
 
     /// Takes over the bad rows that another collector of the same recording counted.
-    pub fn take_bad(&mut self, other: Self) {
+    pub fn merge_bad(&mut self, other: Self) {
         self.rows += other.rows;
         self.bad.join(other.bad);
     }

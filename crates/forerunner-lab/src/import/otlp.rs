@@ -68,7 +68,7 @@ impl Spans<'_> {
                 }
                 Ok(())
             })?;
-            self.roots.take_bad(bad);
+            self.roots.merge_bad(bad);
             return Ok(());
         }
         let (place, mut failed) = (self.roots.place().to_owned(), None);

@@ -66,7 +66,7 @@ pub fn run(args: &ReplayArgs, sources: &[Source]) -> anyhow::Result<(Study, Firs
     let mut runs = Vec::with_capacity(done.len());
     for (job, done) in jobs.into_iter().zip(done) {
         let (run, timeline) = done.with_context(|| format!("policy `{}`", job.asked.kind.name()))?;
-        if job.keeps_timeline(args) {
+        if job.records_timeline(args) {
             kept.timeline = timeline;
         }
         runs.push(run);
@@ -198,7 +198,7 @@ fn policies(args: &ReplayArgs, cell: &Cell) -> Vec<(PolicyArg, bool)> {
 }
 
 impl ReplayJob {
-    fn keeps_timeline(&self, args: &ReplayArgs) -> bool {
+    fn records_timeline(&self, args: &ReplayArgs) -> bool {
         self.shown && args.timeline.is_some()
     }
 
@@ -228,7 +228,7 @@ impl ReplayJob {
             watched.write_to(writer(path)?);
         }
         let settings = Replay {
-            timeline: plotted || self.keeps_timeline(args),
+            timeline: plotted || self.records_timeline(args),
             params: self.asked.params.clone(),
             limits,
             ..cell.replay.clone()

@@ -105,7 +105,7 @@ impl Handle {
         Err(ScheduleConflict::Changed { name: name.clone() }.into())
     }
 
-    /// Removes a schedule. Tasks that it submitted go on.
+    /// Removes a schedule. Tasks that it submitted continue.
     ///
     /// # Errors
     /// As [`Handle::schedule`].

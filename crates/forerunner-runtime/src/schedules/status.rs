@@ -8,7 +8,7 @@ use super::book::Known;
 /// Runs that are shown ahead.
 const SHOWN: usize = 5;
 
-/// A schedule, and how it stands.
+/// A schedule and its progress.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ScheduleStatus {
     /// What it is.
@@ -72,7 +72,7 @@ mod openapi {
             let list = |item: utoipa::openapi::Ref, about: &str| {
                 RefOr::T(Schema::Array(ArrayBuilder::new().items(item).description(Some(about)).build()))
             };
-            object.description = Some("A schedule, and how it stands.".to_owned());
+            object.description = Some("A schedule and its progress.".to_owned());
             let members: [(&str, RefOr<Schema>); 7] = [
                 ("created_at", RefOr::Ref(refer::<Timestamp>("When it was made."))),
                 (
@@ -114,8 +114,7 @@ mod openapi {
                 unreachable!("a definition is an object");
             };
             object.description = Some(
-                "What to change. Members that are left out stay as they are; `null` sets one back to what it is unless said."
-                    .to_owned(),
+                "What to change. Absent members stay as they are; `null` sets a member back to its default.".to_owned(),
             );
             object.required.clear();
             object.properties.remove("name");

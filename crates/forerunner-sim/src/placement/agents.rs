@@ -74,8 +74,8 @@ impl<'a> Workers<'a> {
 
     pub fn missing_bytes(&self, task: usize, worker: usize) -> u64 {
         let wanted = &self.load.tasks()[task];
-        let held = self.memory(worker).get(&wanted.context);
-        let common = held.map_or(0, |held| self.load.common_bytes(task, held.version as u32));
+        let resident = self.memory(worker).get(&wanted.context);
+        let common = resident.map_or(0, |entry| self.load.common_bytes(task, entry.version as u32));
         wanted.bytes - common.max(wanted.base_bytes).min(wanted.bytes)
     }
 
@@ -99,13 +99,13 @@ impl<'a> Workers<'a> {
         let restore_s = settings.restore.seconds(missing_bytes);
         self.learned.used(&wanted.context, now);
         self.learned.restored(missing_bytes, restore_s);
-        let held = ResidentEntry {
+        let resident = ResidentEntry {
             context: wanted.context,
             version: u64::from(wanted.turn),
             bytes: wanted.bytes,
             used_at: now,
         };
-        self.memory_mut(worker).insert(held);
+        self.memory_mut(worker).insert(resident);
         (self.all[worker].task, self.all[worker].began) = (Some(task), now);
         Start { missing_bytes, restore_s }
     }
@@ -118,8 +118,8 @@ impl<'a> Workers<'a> {
         self.learned.served(service);
         let context = self.load.tasks()[task].context;
         let memory = self.memory_mut(worker);
-        if let Some(held) = memory.get(&context).copied() {
-            memory.insert(ResidentEntry { used_at: now, ..held });
+        if let Some(resident) = memory.get(&context).copied() {
+            memory.insert(ResidentEntry { used_at: now, ..resident });
         }
         Some(task)
     }

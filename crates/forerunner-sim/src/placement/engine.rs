@@ -107,7 +107,7 @@ struct Engine<'a> {
     events: BinaryHeap<Reverse<(Timestamp, Event)>>,
     arrived: usize,
     begun: usize,
-    held: HashSet<usize>,
+    deferred: HashSet<usize>,
     sums: Sums,
 }
 
@@ -124,7 +124,7 @@ impl<'a> Engine<'a> {
             events: BinaryHeap::new(),
             arrived: 0,
             begun: 0,
-            held: HashSet::new(),
+            deferred: HashSet::new(),
             sums: Sums::default(),
         }
     }
@@ -210,9 +210,9 @@ impl<'a> Engine<'a> {
             let idle = agents.iter().filter(|agent| **agent == Agent::Idle).count();
             let window: Vec<usize> = self.queue.ready.iter().copied().take(idle + LOOKAHEAD).collect();
             let plan = self.plan(&window, &order, &agents, now);
-            for hold in &plan.deferrals {
-                self.held.insert(window[hold.task]);
-                self.events.push(Reverse((now + seconds(hold.for_s), Event::Wake)));
+            for deferral in &plan.deferrals {
+                self.deferred.insert(window[deferral.task]);
+                self.events.push(Reverse((now + seconds(deferral.for_s), Event::Wake)));
             }
             if plan.choices.is_empty() {
                 return;
@@ -245,7 +245,7 @@ impl<'a> Engine<'a> {
         let one = &self.load.tasks()[task];
         let wait_s = now.since(at(one.arrival_s)).as_secs_f64();
         self.sums.began(one.bytes, start.missing_bytes, wait_s, start.restore_s);
-        self.sums.held += u64::from(self.held.remove(&task));
+        self.sums.deferred += u64::from(self.deferred.remove(&task));
         self.begun += 1;
         let ends = now + seconds(start.restore_s + one.service_s);
         self.events.push(Reverse((ends, Event::Finish(worker))));

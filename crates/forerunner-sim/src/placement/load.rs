@@ -100,8 +100,8 @@ impl PlacementLoad {
 
     /// Share of the bytes that need not be moved if no context is ever evicted, and every agent has what any agent has.
     pub fn limit(&self) -> f64 {
-        let held: u64 = self.tasks.iter().map(|task| task.shared_bytes.max(task.base_bytes)).sum();
-        held as f64 / self.bytes().max(1) as f64
+        let shared: u64 = self.tasks.iter().map(|task| task.shared_bytes.max(task.base_bytes)).sum();
+        shared as f64 / self.bytes().max(1) as f64
     }
 
     /// How many of the first bytes of a task's context are those of another turn of it.

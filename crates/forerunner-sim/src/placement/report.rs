@@ -42,7 +42,7 @@ pub struct PlacementReport {
     /// Longest wait, in seconds.
     pub longest_wait_s: f64,
     /// Tasks that were deferred for a busy agent.
-    pub held_tasks: u64,
+    pub deferred_tasks: u64,
 }
 
 /// Adds up what happens.
@@ -54,7 +54,7 @@ pub(super) struct Sums {
     restore_s: f64,
     longest_wait_s: f64,
     lost: Vec<f64>,
-    pub held: u64,
+    pub deferred: u64,
 }
 
 impl Sums {
@@ -97,7 +97,7 @@ impl Sums {
             wait_and_restore_s: (self.wait_s + self.restore_s) / tasks as f64,
             wait_and_restore_p99_s: self.lost.get(p99).copied().unwrap_or(0.0),
             longest_wait_s: self.longest_wait_s,
-            held_tasks: self.held,
+            deferred_tasks: self.deferred,
         }
     }
 }

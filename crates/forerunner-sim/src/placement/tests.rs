@@ -85,6 +85,6 @@ proptest! {
         let ours = run(tasks.clone(), PlacementPolicy::Ours, &free);
         let plain = run(tasks, PlacementPolicy::FirstReady, &free);
         prop_assert!((ours.wait_s - plain.wait_s).abs() < 1e-9, "{} s instead of {} s", ours.wait_s, plain.wait_s);
-        prop_assert_eq!((ours.longest_wait_s, ours.held_tasks), (plain.longest_wait_s, 0));
+        prop_assert_eq!((ours.longest_wait_s, ours.deferred_tasks), (plain.longest_wait_s, 0));
     }
 }

@@ -108,7 +108,7 @@ pub async fn run(command: ScheduleCommand, out: &Output) -> anyhow::Result<()> {
         ScheduleCommand::Delete(args) => {
             Client::new(&args.server.server)?.send(Call::delete(path(&args.schedule, ""))).await?;
             let gone = serde_json::json!({"deleted": args.schedule});
-            out.show(&gone, || format!("schedule {} is gone; tasks that it submitted go on", args.schedule))
+            out.show(&gone, || format!("schedule {} is gone; tasks that it submitted continue", args.schedule))
         }
     }
 }

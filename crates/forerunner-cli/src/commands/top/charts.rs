@@ -23,8 +23,8 @@ pub fn charts(pool: &Value, history: &Value, width: usize, rows: usize) -> Vec<L
     let room = width.saturating_sub(NAME + 2 + 40).clamp(12, 180);
     let agents = |name| past.row(name);
     let most = ["desired", "busy", "ready"].map(|name| greatest(&agents(name))).into_iter().fold(1.0, f64::max);
-    let chart = |name: &str, moments: &[ChartPoint], most: f64, said: String| {
-        Line::plain(format!("{name:<NAME$}{}  {said}", bars(moments, most, room, 1)[0]))
+    let chart = |name: &str, moments: &[ChartPoint], most: f64, caption: String| {
+        Line::plain(format!("{name:<NAME$}{}  {caption}", bars(moments, most, room, 1)[0]))
     };
     let mut lines = arrivals(pool, &past, room, rows);
     let waiting = past.row("greatest_depth");
@@ -72,12 +72,12 @@ fn arrivals(pool: &Value, past: &PoolHistory<'_>, room: usize, rows: usize) -> V
         }
     };
     let now = format!("{}/s now, chart up to {}/s", rate(number(pool, "recent.rate_per_s")), rate(Some(most)));
-    let said = [now, format!("{expected}{}", announced(pool))];
+    let caption = [now, format!("{expected}{}", announced(pool))];
     let drawn = bars(&moments, most, room, rows);
     let line = |(row, drawn): (usize, &String)| {
         let name = if row == 0 { "arrivals" } else { "" };
-        let said = said.get(row).map_or("", String::as_str);
-        Line::plain(format!("{name:<NAME$}{drawn}  {said}").trim_end())
+        let caption = caption.get(row).map_or("", String::as_str);
+        Line::plain(format!("{name:<NAME$}{drawn}  {caption}").trim_end())
     };
     drawn.iter().enumerate().map(line).collect()
 }

@@ -83,12 +83,12 @@ pub fn frame(seen: &Value, size: Size, trouble: Option<&str>) -> Vec<Line> {
     fitted(lines, size)
 }
 
-/// Divides the rows of a terminal. `taken` are those of the head and of notices.
-fn share_out(height: usize, pools: usize, schedules: usize, taken: usize) -> Shares {
+/// Divides the rows of a terminal. `used_rows` are those of the head and of notices.
+fn share_out(height: usize, pools: usize, schedules: usize, used_rows: usize) -> Shares {
     let pool_rows = pools.min((height / 6).max(2));
     let arrivals = (height.saturating_sub(24) / 6 + 2).min(8);
     // Headings, titles, empty lines, the foot, and charts that have one row each.
-    let fixed = taken + 1 + pool_rows + 1 + sections::TITLE_ROWS + arrivals + charts::CHART_ROWS + 1 + 2 + 1;
+    let fixed = used_rows + 1 + pool_rows + 1 + sections::TITLE_ROWS + arrivals + charts::CHART_ROWS + 1 + 2 + 1;
     let rest = height.saturating_sub(fixed).max(2);
     // At most a quarter of the rest, its heading included; nothing where decisions and agents need all rows.
     let schedule_rows = schedules.min((rest / 4).saturating_sub(1));

@@ -127,13 +127,13 @@ proptest! {
 
     #[test]
     fn a_hold_is_for_a_busy_agent_that_pays_and_ends_in_time(case in cases()) {
-        for hold in case.plan(true).deferrals {
-            let Agent::Busy(ran_s) = case.agents[hold.agent] else { return Err(TestCaseError::fail("not busy")) };
-            prop_assert!(hold.for_s > 0.0 && hold.for_s + case.tasks[hold.task].waited_s <= case.restore_s(hold.task) + 1e-9);
-            let then_s = case.rates.remaining_s(ran_s) + case.fit(hold.task, hold.agent).cost_s(&case.rates);
+        for deferral in case.plan(true).deferrals {
+            let Agent::Busy(ran_s) = case.agents[deferral.agent] else { return Err(TestCaseError::fail("not busy")) };
+            prop_assert!(deferral.for_s > 0.0 && deferral.for_s + case.tasks[deferral.task].waited_s <= case.restore_s(deferral.task) + 1e-9);
+            let then_s = case.rates.remaining_s(ran_s) + case.fit(deferral.task, deferral.agent).cost_s(&case.rates);
             let dearest = (0..case.agents.len())
                 .filter(|agent| case.agents[*agent] == Agent::Idle)
-                .map(|agent| case.fit(hold.task, agent).cost_s(&case.rates))
+                .map(|agent| case.fit(deferral.task, agent).cost_s(&case.rates))
                 .fold(0.0, f64::max);
             prop_assert!(then_s < dearest, "{then_s} s instead of {dearest} s");
         }
@@ -203,8 +203,8 @@ fn a_task_goes_to_the_agent_that_holds_its_context_though_others_are_given_first
 #[test]
 fn a_task_waits_for_its_busy_agent_but_not_for_longer_than_a_restore() {
     let nearly_done = [(Agent::Busy(9.9), 0, 0), (Agent::Idle, MB, MB)];
-    let hold = one(0.5, &nearly_done).deferrals[0];
-    assert_eq!((hold.agent, (hold.for_s * 1e3).round()), (0, 1_505.0));
+    let deferral = one(0.5, &nearly_done).deferrals[0];
+    assert_eq!((deferral.agent, (deferral.for_s * 1e3).round()), (0, 1_505.0));
     assert_eq!(one(2.5, &nearly_done).choices[0].agent, 1, "it has waited for as long as the restore takes");
     let just_begun = [(Agent::Busy(1.0), 0, 0), (Agent::Idle, MB, MB)];
     assert_eq!(one(0.0, &just_begun).choices[0].agent, 1, "9 s more of waiting are dearer than 4 s");
