@@ -61,10 +61,7 @@ mod triggers;
 mod utilisation;
 mod window;
 
-pub use baselines::{
-    Holt, HoltSettings, Hpa, HpaSettings, Keda, KedaSettings, KeepAlive, KeepAliveSettings, Knative, KnativeSettings,
-    RayServe, RayServeSettings, SqrtStaffing, SqrtStaffingSettings,
-};
+pub use baselines::*;
 pub use error::Error;
 pub use fixed::{Fixed, FixedSettings};
 pub use forecaster::{Forecaster, RateForecast, Rule};

@@ -8,9 +8,8 @@ use serde::{
 };
 
 use crate::{
-    Error, Fixed, FixedSettings, Holt, HoltSettings, Hpa, HpaSettings, Keda, KedaSettings, KeepAlive,
-    KeepAliveSettings, Knative, KnativeSettings, Policy, PolicyLimits, Predictive, PredictiveSettings, RayServe,
-    RayServeSettings, SqrtStaffing, SqrtStaffingSettings, Utilisation, UtilisationSettings,
+    Error, Fixed, FixedSettings, Policy, PolicyLimits, Predictive, PredictiveSettings, Utilisation,
+    UtilisationSettings, baselines::*,
 };
 
 /// Declares every policy once: its name in configuration, its settings and its constructor.

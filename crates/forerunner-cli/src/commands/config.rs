@@ -11,7 +11,7 @@ use forerunner_console::{
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use crate::config::{self, Config, ConfigArgs, EXAMPLES, Entry, Loaded, Origin, dotted, secret};
+use crate::config::{self, Config, ConfigArgs, Entry, Loaded, Origin, dotted, secret};
 
 /// What to do with the configuration.
 #[derive(Debug, Subcommand)]
@@ -110,7 +110,7 @@ fn example(name: Option<&str>, out: &Output) -> anyhow::Result<()> {
         let text = config::example(name)?;
         return out.show(&json!({ "name": name, "text": text }), || text.trim_end().to_owned());
     }
-    let rows: Vec<_> = EXAMPLES.iter().map(|(name, text)| (*name, config::title(text))).collect();
+    let rows: Vec<_> = config::examples().iter().map(|(name, text)| (*name, config::title(text))).collect();
     let answer: Vec<_> = rows.iter().map(|(name, title)| json!({ "name": name, "title": title })).collect();
     out.show(&answer, || {
         let lines = rows.iter().map(|(name, title)| [(*name).to_owned(), title.clone()]);

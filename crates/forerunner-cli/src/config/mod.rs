@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use toml::Table;
 
 pub use check::{check, warnings};
-pub use examples::{EXAMPLES, example, title};
+pub use examples::{example, examples, title};
 pub use flags::{ConfigArgs, HEADING};
 pub use layers::{Entry, Layers, dotted};
 pub use origin::Origin;

@@ -68,18 +68,19 @@ fn faults_name_their_place_the_key_and_what_would_do() {
         fault("[http]\nworkers = 0\n", &[]),
         fault(POOL, &[("FORERUNNER__POOLS__CODER__MAXIMUM", "3")]),
     ];
-    // The existing kinds of agents follow: a new kind changes nothing here.
-    let without_kinds = |fault: &String| match fault.split_once(", expected") {
-        Some((before, kinds)) if kinds.contains("`process`") => format!("{before}, expected …"),
+    // The existing kinds of agents and policies follow: a new one changes nothing here.
+    let without_lists = |fault: &String| match (fault.split_once(", expected"), fault.split_once("; known are")) {
+        (Some((before, kinds)), _) if kinds.contains("`process`") => format!("{before}, expected …"),
+        (_, Some((before, _))) => format!("{before}; known are …"),
         _ => fault.clone(),
     };
-    insta::assert_snapshot!(faults.iter().map(without_kinds).collect::<Vec<_>>().join("\n"), @r#"
+    insta::assert_snapshot!(faults.iter().map(without_lists).collect::<Vec<_>>().join("\n"), @r#"
     f.toml:2: `http.listen_on`: there is no key `listen_on`; did you mean `listen`?
     f.toml:3: `pools.coder.maxx`: there is no key `maxx`; did you mean `max`?
     f.toml:3: `pools.coder.max`: invalid type: string "many", expected u32
     f.toml:3: `pools.coder.min`: 20 is not valid; use at most max = 16
     f.toml:3: `pools.coder.tick`: `duration` = 5 is not valid; write a number and a unit, such as 250ms, 5s, 2m, 1h30m or 7d
-    f.toml:3: `pools.coder.policy`: there is no policy `clairvoyant`; known are predictive, utilisation, knative, hpa, keda, ray-serve, sqrt-staffing, keep-alive, holt, fixed
+    f.toml:3: `pools.coder.policy`: there is no policy `clairvoyant`; known are …
     f.toml:3: `pools.coder.policy`: fixed:99 is not valid; use a size from min = 1 to max = 16
     f.toml:3: `pools.coder.policy.colour`: there is no key `colour`; the keys here are kind, window_s
     f.toml:2: `pools.coder.agent`: pool `coder` has no `agent`; write agent = { kind = "process", argv = ["program", "argument"] } under [pools.coder]
