@@ -190,6 +190,16 @@ name_type!(
 );
 
 name_type!(
+    /// Names who uses an API key: 1 to 64 of `a-z 0-9 _ -`. A key and the one that replaces it have the same name.
+    ApiKeyName,
+    check_api_key_name
+);
+name_type!(
+    /// Identifies an API key: the 8 letters and digits in it that are no secret.
+    ApiKeyId,
+    check_api_key_id
+);
+name_type!(
     /// Names a tenant: 1 to 64 of `a-z 0-9 _ -`.
     TenantName,
     check_tenant_name
@@ -210,6 +220,24 @@ impl Default for TenantName {
 
 fn check_tenant_name(text: &str) -> Result<(), Error> {
     check_name("tenant", text)
+}
+
+fn check_api_key_name(text: &str) -> Result<(), Error> {
+    check_name("key name", text)
+}
+
+fn check_api_key_id(text: &str) -> Result<(), Error> {
+    if text.len() == ApiKeyId::LEN && text.bytes().all(|byte| byte.is_ascii_alphanumeric()) {
+        return Ok(());
+    }
+    // Somebody may have given a whole key: it is not repeated.
+    let value = if text.len() > ApiKeyId::LEN { "…" } else { text };
+    Err(Error::Name { what: "key id", value: value.to_owned(), rule: "the 8 letters and digits that a listing shows" })
+}
+
+impl ApiKeyId {
+    /// Its length.
+    pub const LEN: usize = 8;
 }
 
 fn check_pool_name(text: &str) -> Result<(), Error> {

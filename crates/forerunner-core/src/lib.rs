@@ -58,8 +58,8 @@ pub use duration::{LONGEST_DURATION, format_duration, human_duration, parse_dura
 pub use error::Error;
 pub use id_map::{IdMap, IdState};
 pub use ids::{
-    AgentId, ContextId, IdempotencyKey, LeaseEpoch, MAX_KEY_LEN, MAX_NAME_LEN, NodeId, PoolName, ScheduleName, TaskId,
-    TenantName,
+    AgentId, ApiKeyId, ApiKeyName, ContextId, IdempotencyKey, LeaseEpoch, MAX_KEY_LEN, MAX_NAME_LEN, NodeId, PoolName,
+    ScheduleName, TaskId, TenantName,
 };
 pub use new_task::{Labels, NewTask};
 pub use payload::Payload;

@@ -11,8 +11,8 @@ use utoipa::{
 };
 
 use crate::{
-    AgentId, ContextId, IdempotencyKey, MAX_KEY_LEN, MAX_NAME_LEN, NodeId, Payload, PoolName, Priority, ScheduleName,
-    TaskError, TaskEventKind, TaskId, TaskState, Timestamp,
+    AgentId, ApiKeyId, ApiKeyName, ContextId, IdempotencyKey, MAX_KEY_LEN, MAX_NAME_LEN, NodeId, Payload, PoolName,
+    Priority, ScheduleName, TaskError, TaskEventKind, TaskId, TaskState, Timestamp,
 };
 
 macro_rules! schemas {
@@ -32,6 +32,8 @@ schemas! {
     AgentId: "Identifies one agent.", uuid();
     NodeId: "Identifies one run of a node: a restarted node is a new node.", uuid();
     ScheduleName: "Names a schedule.", text(MAX_NAME_LEN, "^[a-z0-9_-]+$");
+    ApiKeyName: "Names who uses an API key.", text(MAX_NAME_LEN, "^[a-z0-9_-]+$");
+    ApiKeyId: "Identifies an API key.", text(ApiKeyId::LEN, "^[0-9A-Za-z]{8}$");
     PoolName: "Names a pool.", text(MAX_NAME_LEN, "^[a-z0-9_-]+$");
     ContextId: "Names a conversation whose tasks share memory: visible ASCII characters.", text(MAX_KEY_LEN, "^[!-~]+$");
     IdempotencyKey: "Makes a submission repeatable: visible ASCII characters, unique within a pool.",

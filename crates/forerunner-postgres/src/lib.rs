@@ -21,6 +21,7 @@
 
 mod address;
 mod affinity;
+mod api_keys;
 mod attempts;
 mod batch;
 mod bulk;

@@ -17,6 +17,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0008_parents.sql"),
     include_str!("../migrations/0009_schedules.sql"),
     include_str!("../migrations/0010_model.sql"),
+    include_str!("../migrations/0011_api_keys.sql"),
 ];
 
 /// The newest version known.

@@ -7,6 +7,7 @@
 //! Statements are prepared, and the session has settings, only where the connection leads to the server itself. A
 //! pooler in transaction mode may be in between.
 
+use forerunner_store::{ApiKeyConflict, ApiKeyStore, ApiKeyWrite, StoredApiKey};
 use forerunner_store::{ClusterStore, ContextStore, EventLog, Maintenance, ScheduleStore, SettingsStore, TaskStore};
 use std::{
     fmt,
@@ -18,8 +19,8 @@ use std::{
 use parking_lot::Mutex;
 
 use forerunner_core::{
-    AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, Payload, PoolName, ScheduleName, Task, TaskId,
-    TaskState, Timestamp,
+    ApiKeyId, AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, Payload, PoolName, ScheduleName, Task,
+    TaskId, TaskState, Timestamp,
 };
 use forerunner_store::{
     AttemptEvent, Backlog, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ClusterState, ContextBase,
@@ -445,6 +446,20 @@ impl ScheduleStore for PostgresStore {
 
     fn write_schedule(&self, write: ScheduleWrite) -> StoreFuture<Result<Option<EnqueueOutcome>, ScheduleConflict>> {
         self.call(Class::WRITE, async move |tx| tx.write_schedule(&write).await)
+    }
+}
+
+impl ApiKeyStore for PostgresStore {
+    fn api_keys(&self) -> StoreFuture<Vec<StoredApiKey>> {
+        self.call(Class::CLOCK.reading(), async move |tx| tx.api_keys().await)
+    }
+
+    fn write_api_key(&self, write: ApiKeyWrite) -> StoreFuture<Result<(), ApiKeyConflict>> {
+        self.call(Class::CLOCK, async move |tx| tx.write_api_key(&write).await)
+    }
+
+    fn note_api_key_use(&self, ids: Vec<ApiKeyId>, day: i64) -> StoreFuture<()> {
+        self.call(Class::CLOCK, async move |tx| tx.note_api_key_use(&ids, day).await)
     }
 }
 

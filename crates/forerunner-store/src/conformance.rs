@@ -10,6 +10,7 @@
 //! ```
 
 mod answers;
+mod api_keys;
 mod bulk;
 mod contexts;
 mod fencing;
@@ -31,6 +32,7 @@ mod schedules;
 mod sizes;
 
 pub use answers::*;
+pub use api_keys::*;
 pub use bulk::*;
 pub use contexts::*;
 pub use fencing::*;
@@ -132,6 +134,9 @@ macro_rules! store_conformance {
             a_schedule_is_made_changed_and_removed_at_its_revision
             the_task_of_a_schedule_is_accepted_with_its_change_or_not_at_all
             of_many_who_decide_the_same_occurrence_one_succeeds
+            a_key_is_made_changed_and_removed_at_its_revision
+            the_day_of_the_last_use_is_noted
+            of_many_who_change_a_key_one_succeeds
             a_task_that_asks_waits_without_an_agent_and_is_answered_once
             a_task_that_asks_keeps_its_place_in_its_conversation
             a_question_without_an_answer_ends_at_the_deadline

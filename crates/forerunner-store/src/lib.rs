@@ -18,6 +18,7 @@
 
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
+mod api_key;
 pub mod backend;
 mod bulk;
 mod columns;
@@ -43,6 +44,7 @@ mod sqlite;
 mod store;
 mod vacuum_status;
 
+pub use api_key::{ApiKeyConflict, ApiKeyWrite, MOST_API_KEYS, StoredApiKey};
 pub use bulk::{BulkAction, BulkOutcome, BulkRefusal, Obstacle, PoolOutcome, TaskChange, Updated};
 pub use context::{
     ContextBase, ContextCommit, ContextFilter, ContextRead, ContextSummary, ContextVersion, SharedObject,
@@ -58,7 +60,9 @@ pub use local::LocalStore;
 pub use memory::{MemoryOptions, MemoryStore};
 pub use notification::Notification;
 pub use open::{check_address, open};
-pub use roles::{ClusterStore, ContextStore, EventLog, Maintenance, ScheduleStore, SettingsStore, Store, TaskStore};
+pub use roles::{
+    ApiKeyStore, ClusterStore, ContextStore, EventLog, Maintenance, ScheduleStore, SettingsStore, Store, TaskStore,
+};
 pub use schedule::{NextRevision, ScheduleConflict, ScheduleWrite, StoredSchedule};
 pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{

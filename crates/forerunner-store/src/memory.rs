@@ -1,5 +1,6 @@
 //! Tasks in memory: for embedders who need no durability, and for tests.
 
+mod api_keys;
 mod bulk;
 mod contexts;
 mod lane;
@@ -12,6 +13,7 @@ mod state;
 mod update;
 mod verbs;
 
+use crate::{ApiKeyConflict, ApiKeyStore, ApiKeyWrite, StoredApiKey};
 use crate::{ClusterStore, ContextStore, Maintenance, ScheduleStore, SettingsStore, TaskStore};
 use crate::{DamagedTasks, DroppedPartitions, DueTasks, VacuumStatus};
 use std::{future, sync::Arc, time::Duration};
@@ -19,8 +21,8 @@ use std::{future, sync::Arc, time::Duration};
 use parking_lot::Mutex;
 
 use forerunner_core::{
-    AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, Payload, PoolName, ScheduleName, Task, TaskId,
-    TaskState, Timestamp,
+    ApiKeyId, AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, Payload, PoolName, ScheduleName, Task,
+    TaskId, TaskState, Timestamp,
 };
 
 use self::state::State;
@@ -325,6 +327,20 @@ impl ScheduleStore for MemoryStore {
 
     fn write_schedule(&self, write: ScheduleWrite) -> StoreFuture<Result<Option<EnqueueOutcome>, ScheduleConflict>> {
         self.run(|state| state.write_schedule(write))
+    }
+}
+
+impl ApiKeyStore for MemoryStore {
+    fn api_keys(&self) -> StoreFuture<Vec<StoredApiKey>> {
+        self.run(|state| state.api_keys())
+    }
+
+    fn write_api_key(&self, write: ApiKeyWrite) -> StoreFuture<Result<(), ApiKeyConflict>> {
+        self.run(|state| state.write_api_key(write))
+    }
+
+    fn note_api_key_use(&self, ids: Vec<ApiKeyId>, day: i64) -> StoreFuture<()> {
+        self.run(|state| state.note_api_key_use(&ids, day))
     }
 }
 

@@ -3,18 +3,19 @@
 use std::time::Duration;
 
 use forerunner_core::{
-    AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, Payload, PoolName, ScheduleName, Task, TaskId,
-    TaskState, Timestamp,
+    ApiKeyId, AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, Payload, PoolName, ScheduleName, Task,
+    TaskId, TaskState, Timestamp,
 };
 use futures_util::future::try_join_all;
 use tokio::sync::broadcast;
 
 use crate::{
-    AttemptEvent, Backlog, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ClusterState, ContextBase,
-    ContextFilter, ContextRead, ContextSummary, DamagedTasks, DroppedPartitions, DueTasks, EnqueueOutcome, Heartbeat,
-    KeyedTask, LeaseLost, LocalStore, Notification, Peek, Refusal, Rescue, Rescued, ScheduleConflict, ScheduleWrite,
-    Settled, Settlement, Start, StateConflict, StoreFuture, StoredContext, StoredSchedule, Submission, Swept,
-    TaskChange, TaskCounts, TaskEvents, TaskFilter, TaskPage, Updated, VacuumStatus,
+    ApiKeyConflict, ApiKeyWrite, AttemptEvent, Backlog, BulkAction, BulkOutcome, Cancelled, Candidate, Claim,
+    ClusterState, ContextBase, ContextFilter, ContextRead, ContextSummary, DamagedTasks, DroppedPartitions, DueTasks,
+    EnqueueOutcome, Heartbeat, KeyedTask, LeaseLost, LocalStore, Notification, Peek, Refusal, Rescue, Rescued,
+    ScheduleConflict, ScheduleWrite, Settled, Settlement, Start, StateConflict, StoreFuture, StoredApiKey,
+    StoredContext, StoredSchedule, Submission, Swept, TaskChange, TaskCounts, TaskEvents, TaskFilter, TaskPage,
+    Updated, VacuumStatus,
 };
 
 /// Accepts, claims, ends, changes and reads tasks.
@@ -230,6 +231,18 @@ pub trait ScheduleStore: Send + Sync + 'static {
     fn write_schedule(&self, write: ScheduleWrite) -> StoreFuture<Result<Option<EnqueueOutcome>, ScheduleConflict>>;
 }
 
+/// Keys of the API: what each may do. A store has hashes, and no key itself.
+pub trait ApiKeyStore: Send + Sync + 'static {
+    /// Reads all keys, by id: nodes poll it.
+    fn api_keys(&self) -> StoreFuture<Vec<StoredApiKey>>;
+
+    /// Makes, changes or removes a key of an expected revision.
+    fn write_api_key(&self, write: ApiKeyWrite) -> StoreFuture<Result<(), ApiKeyConflict>>;
+
+    /// Notes that a node accepted these keys on a day, counted from 1970-01-01. Keys that are gone are left out.
+    fn note_api_key_use(&self, ids: Vec<ApiKeyId>, day: i64) -> StoreFuture<()>;
+}
+
 /// Removes what has expired, and reports the health of the store.
 pub trait Maintenance: Send + Sync + 'static {
     /// Removes tasks that ended before `before`, with their idempotency keys, at most `limit`; returns how many.
@@ -268,7 +281,7 @@ pub trait Maintenance: Send + Sync + 'static {
 ///
 /// Calls start their work when called, not when polled; a dropped future does not undo it.
 pub trait Store:
-    TaskStore + ContextStore + EventLog + ClusterStore + SettingsStore + ScheduleStore + Maintenance
+    TaskStore + ContextStore + EventLog + ClusterStore + SettingsStore + ScheduleStore + ApiKeyStore + Maintenance
 {
     /// Names the kind: `memory`, `sqlite`, `postgres`.
     fn kind(&self) -> &'static str;

@@ -5,6 +5,7 @@
 //!             └─ questions, once what was called before them is committed ──▶ reader threads
 //! ```
 
+mod api_keys;
 mod attempts;
 mod bulk;
 mod cache;
@@ -37,6 +38,7 @@ mod waiting;
 mod watch;
 mod writer;
 
+use crate::{ApiKeyConflict, ApiKeyStore, ApiKeyWrite, StoredApiKey};
 use crate::{ClusterStore, ContextStore, Maintenance, ScheduleStore, SettingsStore, TaskStore};
 use crate::{DroppedPartitions, DueTasks, ScheduleConflict, ScheduleWrite, StoredSchedule};
 use std::{
@@ -48,8 +50,8 @@ use std::{
 };
 
 use forerunner_core::{
-    AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, Payload, PoolName, ScheduleName, Task, TaskId,
-    TaskState, Timestamp,
+    ApiKeyId, AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, Payload, PoolName, ScheduleName, Task,
+    TaskId, TaskState, Timestamp,
 };
 use parking_lot::Mutex;
 use rusqlite::Connection;
@@ -442,6 +444,20 @@ impl ScheduleStore for SqliteStore {
         let bytes = write.task.as_ref().map_or(0, |submission| submission.task.input.len());
         let kind = if write.task.is_some() || write.expected.is_none() { Kind::Admit } else { Kind::Change };
         self.write(kind, Weight { items: 1, bytes }, write, |tx, write| tx.write_schedule(write))
+    }
+}
+
+impl ApiKeyStore for SqliteStore {
+    fn api_keys(&self) -> StoreFuture<Vec<StoredApiKey>> {
+        self.read(api_keys::read)
+    }
+
+    fn write_api_key(&self, write: ApiKeyWrite) -> StoreFuture<Result<(), ApiKeyConflict>> {
+        self.change(write, |tx, write| tx.write_api_key(write))
+    }
+
+    fn note_api_key_use(&self, ids: Vec<ApiKeyId>, day: i64) -> StoreFuture<()> {
+        self.change((ids, day), |tx, (ids, day)| tx.note_api_key_use(ids, *day))
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use forerunner_store::{ApiKeyConflict, ApiKeyStore, ApiKeyWrite, StoredApiKey};
 use forerunner_store::{ClusterStore, ContextStore, Maintenance, ScheduleStore, SettingsStore, TaskStore};
 use forerunner_store::{DamagedTasks, DroppedPartitions, DueTasks, VacuumStatus};
 use std::sync::{
@@ -10,8 +11,8 @@ use std::sync::{
 };
 
 use forerunner_core::{
-    AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, Payload, PoolName, ScheduleName, Task, TaskId,
-    TaskState, Timestamp,
+    ApiKeyId, AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, Payload, PoolName, ScheduleName, Task,
+    TaskId, TaskState, Timestamp,
 };
 use forerunner_store::{
     BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ClusterState, ContextBase, ContextFilter, ContextRead,
@@ -151,6 +152,18 @@ impl ScheduleStore for FaultyStore {
         schedule_revisions() -> Vec<(ScheduleName, u64)>;
         schedules_of(names: Vec<ScheduleName>) -> Vec<StoredSchedule>;
         write_schedule(write: ScheduleWrite) -> Result<Option<EnqueueOutcome>, ScheduleConflict>;
+    }
+}
+
+impl ApiKeyStore for FaultyStore {
+    fn api_keys(&self) -> StoreFuture<Vec<StoredApiKey>> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        self.inner.api_keys()
+    }
+
+    pass_on! {
+        write_api_key(write: ApiKeyWrite) -> Result<(), ApiKeyConflict>;
+        note_api_key_use(ids: Vec<ApiKeyId>, day: i64) -> ();
     }
 }
 

@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use forerunner_core::IdempotencyKey;
 use forerunner_core::{
-    AttemptRecord, ContextId, LeaseEpoch, NodeId, Payload, PoolName, ScheduleName, Task, TaskId, TaskState, Timestamp,
+    ApiKeyId, AttemptRecord, ContextId, LeaseEpoch, NodeId, Payload, PoolName, ScheduleName, Task, TaskId, TaskState,
+    Timestamp,
 };
+use forerunner_store::{ApiKeyConflict, ApiKeyStore, ApiKeyWrite, StoredApiKey};
 use forerunner_store::{
     BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ClusterState, ContextBase, ContextFilter, ContextRead,
     ContextSummary, DueTasks, EnqueueOutcome, Heartbeat, LeaseLost, MemoryStore, Peek, Refusal, Rescue, Rescued,
@@ -104,6 +106,14 @@ impl ScheduleStore for KeptOpen {
         schedule_revisions() -> StoreFuture<Vec<(ScheduleName, u64)>>;
         schedules_of(names: Vec<ScheduleName>) -> StoreFuture<Vec<StoredSchedule>>;
         write_schedule(write: ScheduleWrite) -> StoreFuture<Result<Option<EnqueueOutcome>, ScheduleConflict>>;
+    }
+}
+
+impl ApiKeyStore for KeptOpen {
+    pass_on! {
+        api_keys() -> StoreFuture<Vec<StoredApiKey>>;
+        write_api_key(write: ApiKeyWrite) -> StoreFuture<Result<(), ApiKeyConflict>>;
+        note_api_key_use(ids: Vec<ApiKeyId>, day: i64) -> StoreFuture<()>;
     }
 }
 

@@ -1,5 +1,6 @@
 //! The wrapper itself.
 
+use crate::{ApiKeyConflict, ApiKeyStore, ApiKeyWrite, StoredApiKey};
 use crate::{ClusterStore, ContextStore, EventLog, Maintenance, ScheduleStore, SettingsStore, TaskStore};
 use std::{
     future::Future,
@@ -13,8 +14,8 @@ use std::{
 use parking_lot::Mutex;
 
 use forerunner_core::{
-    AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, Payload, PoolName, ScheduleName, Task, TaskId,
-    TaskState, Timestamp,
+    ApiKeyId, AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, Payload, PoolName, ScheduleName, Task,
+    TaskId, TaskState, Timestamp,
 };
 
 use tokio::sync::broadcast;
@@ -372,6 +373,20 @@ impl<S: Store + ?Sized> ScheduleStore for FaultyStore<S> {
                 _ => None,
             })
         })
+    }
+}
+
+impl<S: Store + ?Sized> ApiKeyStore for FaultyStore<S> {
+    fn api_keys(&self) -> StoreFuture<Vec<StoredApiKey>> {
+        self.through(Verb::ApiKeys, |store| store.api_keys())
+    }
+
+    fn write_api_key(&self, write: ApiKeyWrite) -> StoreFuture<Result<(), ApiKeyConflict>> {
+        self.through(Verb::WriteApiKey, |store| store.write_api_key(write))
+    }
+
+    fn note_api_key_use(&self, ids: Vec<ApiKeyId>, day: i64) -> StoreFuture<()> {
+        self.through(Verb::WriteApiKey, |store| store.note_api_key_use(ids, day))
     }
 }
 

@@ -50,6 +50,11 @@ pub enum Verb {
     Schedules,
     /// [`ScheduleStore::write_schedule`](crate::ScheduleStore::write_schedule).
     WriteSchedule,
+    /// [`ApiKeyStore::api_keys`](crate::ApiKeyStore::api_keys).
+    ApiKeys,
+    /// [`ApiKeyStore::write_api_key`](crate::ApiKeyStore::write_api_key) and
+    /// [`ApiKeyStore::note_api_key_use`](crate::ApiKeyStore::note_api_key_use).
+    WriteApiKey,
     /// [`Maintenance::purge`](crate::Maintenance::purge).
     Purge,
     /// [`Maintenance::check`](crate::Maintenance::check).

@@ -6,7 +6,7 @@ use std::{
 };
 
 use forerunner_core::{
-    ContextId, IdMap, IdempotencyKey, NodeId, PoolName, ScheduleName, Task, TaskState, Timestamp, Transition,
+    ApiKeyId, ContextId, IdMap, IdempotencyKey, NodeId, PoolName, ScheduleName, Task, TaskState, Timestamp, Transition,
     transition::{AttemptEnd, QueueMove},
 };
 
@@ -15,7 +15,7 @@ use super::{
     lane::{Line, QueueKey, ReadyQueue},
     slots::{Entry, Slots},
 };
-use crate::{StoredSchedule, membership::Membership, rules};
+use crate::{StoredApiKey, StoredSchedule, membership::Membership, rules};
 
 const STATES: usize = TaskState::ALL.len();
 const PRIORITIES: usize = 10;
@@ -54,6 +54,7 @@ pub(super) struct State {
     pub membership: Membership,
     pub notes: HashMap<String, String>,
     pub schedules: BTreeMap<ScheduleName, StoredSchedule>,
+    pub api_keys: BTreeMap<ApiKeyId, StoredApiKey>,
     pub closed: bool,
     /// Tasks in the order they ended, with their `Entry::end`; redriven and purged ones stay until they come up.
     ended: VecDeque<(u32, u64)>,
