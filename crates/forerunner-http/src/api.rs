@@ -6,8 +6,11 @@ use std::{
     sync::Arc,
 };
 
-use actix_web::{FromRequest, HttpRequest, dev::Payload};
-use forerunner_service::{Handle, Service};
+use actix_web::{FromRequest, HttpMessage, HttpRequest, dev::Payload};
+use forerunner_service::{
+    Handle, Service,
+    auth::{Auth, Scope},
+};
 use metrics_exporter_prometheus::PrometheusHandle;
 
 use crate::{front::Front, settings::HttpSettings};
@@ -17,10 +20,13 @@ use crate::{front::Front, settings::HttpSettings};
 /// [`HttpServer`](crate::HttpServer) is the usual way to serve them; tests and benchmarks mount them directly.
 /// Handlers, also those of other fronts, receive it as an argument.
 #[derive(Clone)]
-pub struct Api(Arc<Shared>);
+pub struct Api {
+    shared: Arc<Shared>,
+    /// For a handler: what the caller may reach.
+    service: Service,
+}
 
 struct Shared {
-    service: Service,
     prometheus: PrometheusHandle,
     settings: HttpSettings,
     fronts: Vec<Box<dyn Front>>,
@@ -40,12 +46,12 @@ impl Api {
         prometheus: PrometheusHandle,
         fronts: Vec<Box<dyn Front>>,
     ) -> Self {
-        Self(Arc::new(Shared { service, prometheus, settings, fronts }))
+        Self { shared: Arc::new(Shared { prometheus, settings, fronts }), service }
     }
 
-    /// Returns what the calls are made of.
+    /// Returns what the calls are made of. In a handler it reaches what belongs to the caller.
     pub fn service(&self) -> &Service {
-        &self.0.service
+        &self.service
     }
 
     /// Refuses new tasks from now on, fails readiness, and closes each connection after its next answer.
@@ -63,15 +69,15 @@ impl Api {
     }
 
     pub(crate) fn settings(&self) -> &HttpSettings {
-        &self.0.settings
+        &self.shared.settings
     }
 
     pub(crate) fn prometheus(&self) -> &PrometheusHandle {
-        &self.0.prometheus
+        &self.shared.prometheus
     }
 
     pub(crate) fn fronts(&self) -> &[Box<dyn Front>] {
-        &self.0.fronts
+        &self.shared.fronts
     }
 }
 
@@ -80,6 +86,13 @@ impl FromRequest for Api {
     type Future = Ready<Result<Self, Infallible>>;
 
     fn from_request(request: &HttpRequest, _payload: &mut Payload) -> Self::Future {
-        ready(Ok(Self::of(request).clone()))
+        let Self { shared, service } = Self::of(request);
+        // Nothing is reached where nobody has checked the caller.
+        let unchecked = || match service.auth() {
+            Auth::Off => service.clone(),
+            Auth::Keys(_) => service.scoped(Scope::Nothing),
+        };
+        let service = request.extensions().get().cloned().unwrap_or_else(unchecked);
+        ready(Ok(Self { shared: Arc::clone(shared), service }))
     }
 }

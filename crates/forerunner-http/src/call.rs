@@ -2,6 +2,8 @@
 
 use actix_web::Route;
 
+use forerunner_service::auth::Permission;
+
 use crate::openapi::Op;
 
 /// One call.
@@ -12,6 +14,8 @@ pub struct Call {
     pub(crate) path: &'static str,
     /// A short description, for lists.
     pub(crate) summary: &'static str,
+    /// What the caller needs.
+    pub(crate) needs: Permission,
     /// Makes the route to its handler.
     pub(crate) handler: fn() -> Route,
     /// Its request and responses, for the OpenAPI document; `None` for a protocol with its own description.
@@ -19,14 +23,16 @@ pub struct Call {
 }
 
 impl Call {
-    /// A call of another front. `path` has the names of its parts in braces; `handler` makes the route, with
+    /// A call of another front. A call that does several things needs [`Permission::AnyKey`]: its handler then asks
+    /// [`Service::require`](forerunner_service::Service::require) for what it does. `path` has the names of its parts in braces; `handler` makes the route, with
     /// [`web::to`](actix_web::web::to).
     pub const fn of_front(
         method: &'static str,
         path: &'static str,
         summary: &'static str,
+        needs: Permission,
         handler: fn() -> Route,
     ) -> Self {
-        Self { method, path, summary, handler, operation: None }
+        Self { method, path, summary, needs, handler, operation: None }
     }
 }

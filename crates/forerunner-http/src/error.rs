@@ -6,7 +6,7 @@ use actix_web::{
     HttpResponse, ResponseError,
     http::{StatusCode, header},
 };
-use forerunner_service::{Details, Error};
+use forerunner_service::{Details, Error, ErrorClass};
 use serde::Serialize;
 use serde_json::{Map, Value};
 
@@ -14,6 +14,9 @@ use crate::{
     json,
     problems::{self, ProblemType},
 };
+
+/// How a caller can show who it is (RFC 9110 §11.6.1).
+const CHALLENGE: &str = "Bearer realm=\"forerunner\"";
 
 /// One occurrence of a problem.
 #[derive(Debug)]
@@ -110,7 +113,9 @@ impl From<Error> for Problem {
     fn from(error: Error) -> Self {
         let (kind, close) = (problems::of(error.kind()), error.is_closing());
         let retry = error.retry_after_s().map(|secs| (header::RETRY_AFTER, secs.to_string()));
-        Self { kind, details: error.into_details(), headers: retry.into_iter().collect(), close }
+        let is_unknown = error.class() == ErrorClass::Unauthenticated;
+        let challenge = is_unknown.then(|| (header::WWW_AUTHENTICATE, CHALLENGE.to_owned()));
+        Self { kind, details: error.into_details(), headers: retry.into_iter().chain(challenge).collect(), close }
     }
 }
 

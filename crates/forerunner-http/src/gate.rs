@@ -8,23 +8,25 @@ use std::{
 };
 
 use actix_web::{
-    ResponseError,
+    HttpMessage, ResponseError,
     body::{BodySize, BoxBody, MessageBody},
     dev::{Service, ServiceRequest, ServiceResponse, Transform},
     http::{
-        ConnectionType,
+        ConnectionType, Method,
         header::{self, HeaderMap, HeaderValue},
     },
 };
-use forerunner_service::{Error, ProblemKind};
+use forerunner_service::{Error, ProblemKind, auth::Permission};
 use futures_util::future::LocalBoxFuture;
 
 use crate::{
     answer::Answer,
     api::Api,
+    call::Call,
+    credentials,
     error::Problem,
     hosts,
-    net::{AnswerGuard, Connection},
+    net::{AnswerGuard, Connection, Reach},
     settings::HttpSettings,
 };
 
@@ -34,11 +36,25 @@ const RETRY: Duration = Duration::from_secs(1);
 const PROBES: [&str; 3] = ["/livez", "/readyz", "/metrics"];
 
 /// Admits requests, and counts answers.
-pub(crate) struct Gate(Api);
+pub(crate) struct Gate {
+    api: Api,
+    calls: &'static [Call],
+    listener: Listener,
+}
+
+/// Which listener requests come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Listener {
+    /// The one of clients.
+    Main,
+    /// The one of monitors.
+    Admin,
+}
 
 impl Gate {
-    pub(crate) const fn new(api: Api) -> Self {
-        Self(api)
+    /// Guards the calls of one path; none of a path without calls.
+    pub(crate) const fn new(api: Api, calls: &'static [Call], listener: Listener) -> Self {
+        Self { api, calls, listener }
     }
 }
 
@@ -54,7 +70,8 @@ where
     type Future = Ready<Result<Self::Transform, ()>>;
 
     fn new_transform(&self, inner: S) -> Self::Future {
-        ready(Ok(GatedService { inner, api: self.0.clone() }))
+        let Self { api, calls, listener } = self;
+        ready(Ok(GatedService { inner, api: api.clone(), calls, listener: *listener }))
     }
 }
 
@@ -62,6 +79,8 @@ where
 pub(crate) struct GatedService<S> {
     inner: S,
     api: Api,
+    calls: &'static [Call],
+    listener: Listener,
 }
 
 impl<S, B> Service<ServiceRequest> for GatedService<S>
@@ -82,12 +101,33 @@ where
         let connection = Connection::of(request.request());
         let is_extra = connection.as_ref().is_some_and(|connection| connection.is_extra());
         let answering = connection.as_ref().map(|connection| AnswerGuard::begin(Rc::clone(connection)));
-        if let Err(problem) = check(&request, &api, connection.as_deref()) {
+        let checked =
+            check(&request, &api, connection.as_deref()).and_then(|()| self.identify(&request, connection.as_deref()));
+        if let Err(problem) = checked {
             let refused = request.into_response(problem.error_response());
             return Box::pin(ready(Ok(finish(refused, &api, answering, is_extra))));
         }
         let answered = self.inner.call(request);
         Box::pin(async move { Ok(finish(answered.await?.map_into_boxed_body(), &api, answering, is_extra)) })
+    }
+}
+
+impl<S> GatedService<S> {
+    /// Identifies the caller, for the handler, and refuses what it may not do.
+    fn identify(&self, request: &ServiceRequest, connection: Option<&Connection>) -> Result<(), Problem> {
+        let is_local = connection.is_some_and(|connection| connection.reach() != Reach::Network);
+        // Whoever reaches the own address of monitors from this machine is one.
+        let is_monitor = self.listener == Listener::Admin && is_local;
+        let needs = self.needs(request.method()).filter(|_| !is_monitor).unwrap_or(Permission::Open);
+        let service = credentials::admit(&self.api, request.headers(), request.peer_addr(), needs)?;
+        request.extensions_mut().insert(service);
+        Ok(())
+    }
+
+    /// What the call of a method needs; `None` if there is no such call.
+    fn needs(&self, method: &Method) -> Option<Permission> {
+        let method = if method == Method::HEAD { &Method::GET } else { method };
+        self.calls.iter().find(|call| call.method == method.as_str()).map(|call| call.needs)
     }
 }
 

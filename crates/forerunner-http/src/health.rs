@@ -1,6 +1,7 @@
 //! The health of the node, for monitors and people.
 
 use actix_web::{HttpResponse, web};
+use forerunner_service::auth::Permission;
 
 use crate::{
     api::Api,
@@ -24,8 +25,14 @@ pub(crate) async fn live() -> HttpResponse {
 }
 
 pub(crate) async fn ready(api: Api) -> Result<HttpResponse, Problem> {
-    let readiness = api.service().readiness().await?;
-    Ok(json::ok(&ReadyView { status: "ready", store: readiness.store, warnings: readiness.warnings }))
+    // Why it is so is for those who may see pools.
+    let is_told = api.service().may(Permission::ReadPools);
+    match api.service().readiness().await {
+        Ok(ready) if is_told => Ok(json::ok(&ReadyView::of(Some(ready.store), ready.warnings))),
+        Ok(_) => Ok(json::ok(&ReadyView::of(None, Vec::new()))),
+        Err(error) if is_told => Err(error.into()),
+        Err(_) => Err(Problem::new(problems::NOT_READY, "the node accepts no traffic; a key shows why")),
+    }
 }
 
 pub(crate) async fn problems() -> HttpResponse {

@@ -62,6 +62,8 @@ problem_table! {
         title: "A header is not acceptable",
         remedy: "Correct the header named in `header`.",
     };
+    UNAUTHENTICATED = of(ProblemKind::Unauthenticated);
+    FORBIDDEN = of(ProblemKind::Forbidden);
     CROSS_SITE = &ProblemType {
         name: "cross-site",
         status: 403,
@@ -79,6 +81,7 @@ problem_table! {
     NO_CONTEXT = of(ProblemKind::NoContext);
     NO_DECISION = of(ProblemKind::NoDecision);
     NO_SCHEDULE = of(ProblemKind::NoSchedule);
+    NO_API_KEY = of(ProblemKind::NoApiKey);
     METHOD_NOT_ALLOWED = &ProblemType {
         name: "method-not-allowed",
         status: 405,
@@ -96,6 +99,7 @@ problem_table! {
     NO_HISTORY = of(ProblemKind::NoHistory);
     CONTEXT_IN_USE = of(ProblemKind::ContextInUse);
     SCHEDULE_CONFLICT = of(ProblemKind::ScheduleConflict);
+    API_KEY_CONFLICT = of(ProblemKind::ApiKeyConflict);
     PAYLOAD_TOO_LARGE = of(ProblemKind::PayloadTooLarge);
     BATCH_TOO_LARGE = of(ProblemKind::BatchTooLarge);
     UNSUPPORTED_MEDIA_TYPE = &ProblemType {
@@ -120,6 +124,7 @@ problem_table! {
     NO_PARENT = of(ProblemKind::NoParent);
     TOO_DEEP = of(ProblemKind::TooDeep);
     SCHEDULES_FULL = of(ProblemKind::SchedulesFull);
+    API_KEYS_FULL = of(ProblemKind::ApiKeysFull);
     QUEUE_FULL = of(ProblemKind::QueueFull);
     BYTES_FULL = of(ProblemKind::BytesFull);
     CONTEXTS_FULL = of(ProblemKind::ContextsFull);

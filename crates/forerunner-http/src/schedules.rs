@@ -50,7 +50,7 @@ pub(crate) async fn resume(api: Api, name: web::Path<String>) -> Answer {
 
 pub(crate) async fn run(api: Api, name: web::Path<String>) -> Answer {
     let task = api.service().run_schedule(&named(&name)?).await?;
-    Ok(json::answer(StatusCode::ACCEPTED, &TaskView::full(&task)))
+    Ok(json::answer(StatusCode::ACCEPTED, &TaskView::seen(&task, api.service().sees_payloads())))
 }
 
 fn named(text: &str) -> Result<ScheduleName, Problem> {

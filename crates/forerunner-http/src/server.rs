@@ -126,9 +126,12 @@ impl HttpServer {
     /// # Errors
     /// When the threads that serve cannot be started.
     pub async fn run(self) -> io::Result<()> {
-        let metrics_task = rt::spawn(maintain_metrics(self.api.prometheus().clone()));
+        let upkeep = rt::spawn(maintain_metrics(self.api.prometheus().clone()));
+        let service = self.api.service().clone();
+        let keys = rt::spawn(async move { service.keep_keys().await });
         let served = try_join_all(self.servers).await;
-        metrics_task.abort();
+        upkeep.abort();
+        keys.abort();
         for socket in &self.sockets {
             let _ = std::fs::remove_file(socket);
         }

@@ -6,6 +6,8 @@ use forerunner_service::ErrorClass;
 pub(crate) const fn of(class: ErrorClass) -> u16 {
     match class {
         ErrorClass::Invalid => 400,
+        ErrorClass::Unauthenticated => 401,
+        ErrorClass::Forbidden => 403,
         ErrorClass::NotFound => 404,
         ErrorClass::Conflict => 409,
         ErrorClass::TooLarge => 413,

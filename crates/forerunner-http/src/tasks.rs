@@ -65,12 +65,12 @@ pub(crate) async fn list(api: Api, request: HttpRequest) -> Answer {
 
 pub(crate) async fn cancel(api: Api, id: web::Path<String>) -> Answer {
     let task = api.service().cancel(id.parse()?).await?;
-    Ok(json::answer(status(&task), &TaskView::full(&task)))
+    Ok(json::answer(status(&task), &TaskView::seen(&task, api.service().sees_payloads())))
 }
 
 pub(crate) async fn retry(api: Api, id: web::Path<String>) -> Answer {
     let task = api.service().retry(id.parse()?).await?;
-    Ok(json::ok(&TaskView::full(&task)))
+    Ok(json::ok(&TaskView::seen(&task, api.service().sees_payloads())))
 }
 
 pub(crate) async fn delete(api: Api, id: web::Path<String>) -> Answer {
@@ -84,7 +84,7 @@ pub(crate) async fn change(api: Api, id: web::Path<String>, body: JsonBody) -> A
         Change::Pool(to) => service.move_task(id, to.as_str()).await?,
         Change::Wait(change) => service.change(id, change).await?,
     };
-    Ok(json::ok(&TaskView::full(&task)))
+    Ok(json::ok(&TaskView::seen(&task, api.service().sees_payloads())))
 }
 
 /// 200 for a task that has ended; 202 for one that has not.

@@ -8,10 +8,10 @@ use forerunner_core::{
     AgentId, AttemptRecord, ContextCost, ContextId, ErrorKind, Labels, Payload, PoolName, Priority, Task, TaskError,
     TaskId, TaskState, Timestamp, human_duration,
 };
-use forerunner_service::ScheduleStatus;
 use forerunner_service::status::{
     AgentStatus, ContextStatus, DecisionRecord, NodeStatus, PoolStatus, UnconfiguredPool,
 };
+use forerunner_service::{ScheduleStatus, auth::ApiKeyStatus};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -158,6 +158,14 @@ impl<'a> TaskView<'a> {
     /// Without the input, which the submitter has.
     pub(crate) fn with_output(task: &'a Task) -> Self {
         Self { output: task.output.as_ref(), ..Self::brief(task) }
+    }
+
+    /// Everything that a caller sees.
+    pub(crate) fn seen(task: &'a Task, sees_payloads: bool) -> Self {
+        if sees_payloads {
+            return Self::full(task);
+        }
+        Self { input: None, output: None, ..Self::full(task) }
     }
 
     /// Without payloads, whose size would make a page unbounded.
@@ -326,10 +334,36 @@ pub(crate) struct SchedulesView {
 pub(crate) struct ReadyView {
     /// `ready`.
     pub(crate) status: &'static str,
-    /// The kind of store.
-    pub(crate) store: &'static str,
+    /// The kind of store; omitted without a key where one is needed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    pub(crate) store: Option<&'static str>,
     /// What an operator should check, although the node accepts traffic; omitted if there is nothing.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     pub(crate) warnings: Vec<String>,
+}
+
+impl ReadyView {
+    pub(crate) const fn of(store: Option<&'static str>, warnings: Vec<String>) -> Self {
+        Self { status: "ready", store, warnings }
+    }
+}
+
+/// The keys that the node knows.
+#[derive(Serialize, ToSchema)]
+#[schema(as = ApiKeyList)]
+pub(crate) struct ApiKeysView {
+    /// The keys, by name and age.
+    pub(crate) keys: Vec<ApiKeyStatus>,
+}
+
+/// A key that was made.
+#[derive(Serialize, ToSchema)]
+#[schema(as = NewApiKeySecret)]
+pub(crate) struct MadeView<'a> {
+    /// The key itself. It is shown now, and never again.
+    pub(crate) secret: &'a str,
+    /// What is stored of it.
+    pub(crate) key: ApiKeyStatus,
 }

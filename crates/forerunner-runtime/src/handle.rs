@@ -16,6 +16,7 @@ use std::{
 
 use actix::Addr;
 use forerunner_core::{PoolName, Timestamp};
+use forerunner_store::ApiKeyStore;
 
 pub use self::tasks::EventStream;
 pub(crate) use self::{entry::PoolEntry, submit::Acceptance};
@@ -80,6 +81,11 @@ impl Handle {
     /// Returns whether new tasks are rejected because the node stops.
     pub fn is_closed(&self) -> bool {
         self.shared.closed.load(Ordering::Relaxed)
+    }
+
+    /// Returns the keys of the API, as the store has them.
+    pub fn api_keys(&self) -> &dyn ApiKeyStore {
+        self.shared.deps.store.as_ref()
     }
 
     fn now(&self) -> Timestamp {

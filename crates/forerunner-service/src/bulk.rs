@@ -14,6 +14,10 @@ impl Service {
     /// The request has neither a condition nor `all`; the pool does not exist; the store does not answer.
     pub async fn bulk(&self, request: BulkRequest, all: bool) -> Result<BulkReport, Error> {
         check_conditions(&request, all)?;
+        if let BulkAction::Move { to, .. } = &request.action {
+            self.own_pool(to.as_str())?;
+        }
+        let request = BulkRequest { filter: self.own_filter(request.filter)?, ..request };
         Ok(self.handle().bulk(request).await?)
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use forerunner_core::TaskState;
 use forerunner_runtime::Error as RuntimeError;
-use forerunner_store::{Refusal, ScheduleConflict, StateConflict, StoreError};
+use forerunner_store::{ApiKeyConflict, Refusal, ScheduleConflict, StateConflict, StoreError};
 
 use crate::{error::Error, problem_kind::ProblemKind};
 
@@ -121,6 +121,20 @@ impl From<StateConflict> for Error {
             StateConflict::ContextInUse { context, task } => Self::new(ProblemKind::ContextInUse, detail)
                 .with("context", context.as_str())
                 .with("task", task.to_string()),
+            _ => Self::internal(detail),
+        }
+    }
+}
+
+impl From<ApiKeyConflict> for Error {
+    fn from(conflict: ApiKeyConflict) -> Self {
+        let detail = conflict.to_string();
+        match conflict {
+            ApiKeyConflict::NotFound { id } => Self::new(ProblemKind::NoApiKey, detail).with("key", id.as_str()),
+            ApiKeyConflict::Exists { id } | ApiKeyConflict::Changed { id } => {
+                Self::new(ProblemKind::ApiKeyConflict, detail).with("key", id.as_str())
+            }
+            ApiKeyConflict::Full => Self::new(ProblemKind::ApiKeysFull, detail),
             _ => Self::internal(detail),
         }
     }

@@ -17,6 +17,7 @@ impl Service {
         limit: usize,
     ) -> Result<(Vec<ContextStatus>, Option<String>), Error> {
         let after = cursor.map(cursor::read_context).transpose()?;
+        let pool = self.listed_pool(pool)?;
         let ContextPage { contexts, more } = self.handle().contexts(pool, after, limit).await?;
         let next = contexts.last().filter(|_| more).map(|last| cursor::after_context(&last.pool, &last.id));
         Ok((contexts, next))
@@ -27,7 +28,7 @@ impl Service {
     /// # Errors
     /// The pool or the context does not exist, or the store does not answer.
     pub async fn context(&self, pool: Option<&str>, id: ContextId) -> Result<ContextStatus, Error> {
-        Ok(self.handle().context(pool, id).await?)
+        Ok(self.handle().context(self.listed_pool(pool)?, id).await?)
     }
 
     /// Removes a context, for good.
@@ -35,6 +36,6 @@ impl Service {
     /// # Errors
     /// As [`Service::context`]; a task of it has not ended.
     pub async fn delete_context(&self, pool: Option<&str>, id: ContextId) -> Result<(), Error> {
-        Ok(self.handle().delete_context(pool, id).await?)
+        Ok(self.handle().delete_context(self.listed_pool(pool)?, id).await?)
     }
 }

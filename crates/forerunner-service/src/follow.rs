@@ -30,6 +30,7 @@ impl Service {
     /// # Errors
     /// The task does not exist, or the store does not answer.
     pub async fn follow(&self, id: TaskId, after: u64) -> Result<Option<TaskEvents>, Error> {
+        self.own_task(id).await?;
         let mut events = self.handle().events(id, after).await?.peekable();
         let over = matches!(Pin::new(&mut events).peek().now_or_never(), Some(None));
         if over && !self.is_draining() {

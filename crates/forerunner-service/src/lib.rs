@@ -13,6 +13,7 @@
 
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
+pub mod auth;
 mod budget;
 mod bulk;
 mod classify;
@@ -21,10 +22,12 @@ pub mod cursor;
 mod error;
 pub mod fields;
 mod follow;
+mod keys;
 pub mod limits;
 mod list;
 mod metrics;
 mod nodes;
+mod ownership;
 mod pools;
 mod problem_kind;
 mod schedules;

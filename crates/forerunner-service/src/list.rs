@@ -30,10 +30,12 @@ impl Service {
     /// The memory of the node is in use, or the store does not answer.
     pub async fn list(&self, filter: TaskFilter, page: &mut impl PageWriter) -> Result<Option<String>, Error> {
         let _reservation = self.budget().reserve(READ_BYTES).ok_or_else(|| self.limits().no_memory())?;
+        let filter = self.own_filter(filter)?;
         let mut left = filter.limit;
         let mut reader = TaskReader::new(filter);
         loop {
             let TaskPage { tasks, more } = reader.next(self.handle(), left).await?;
+            let tasks: Vec<_> = tasks.into_iter().map(|task| self.shown(task)).collect();
             let taken = tasks.iter().take_while(|task| page.push(task)).count();
             left -= taken;
             let last = taken.checked_sub(1).map(|index| tasks[index].id);

@@ -29,12 +29,16 @@ impl Service {
     /// # Errors
     /// A pool does not answer.
     pub async fn pools(&self) -> Result<Vec<PoolStatus>, Error> {
-        Ok(self.handle().pools().await?)
+        let mut pools = self.handle().pools().await?;
+        pools.retain(|pool| self.scope().has_pool(pool.name.as_str()));
+        Ok(pools)
     }
 
     /// Lists pools that have unfinished tasks and are in the configuration of no node.
     pub fn unconfigured_pools(&self) -> Vec<UnconfiguredPool> {
-        self.handle().unconfigured_pools()
+        let mut pools = self.handle().unconfigured_pools();
+        pools.retain(|pool| self.scope().has_pool(pool.name.as_str()));
+        pools
     }
 
     /// Returns the status of a pool.
@@ -42,6 +46,7 @@ impl Service {
     /// # Errors
     /// The pool does not exist, or does not answer.
     pub async fn pool(&self, pool: &str) -> Result<PoolStatus, Error> {
+        self.own_pool(pool)?;
         Ok(self.handle().pool(pool).await?)
     }
 
@@ -50,6 +55,7 @@ impl Service {
     /// # Errors
     /// As [`Service::pool`]; the bounds contradict each other.
     pub async fn configure(&self, pool: &str, patch: PoolPatch) -> Result<PoolStatus, Error> {
+        self.own_pool(pool)?;
         Ok(self.handle().configure(pool, patch).await?)
     }
 
@@ -58,6 +64,7 @@ impl Service {
     /// # Errors
     /// As [`Service::pool`]; the store does not answer.
     pub async fn pause(&self, pool: &str) -> Result<PoolStatus, Error> {
+        self.own_pool(pool)?;
         Ok(self.handle().pause(pool).await?)
     }
 
@@ -66,6 +73,7 @@ impl Service {
     /// # Errors
     /// As [`Service::pause`].
     pub async fn resume(&self, pool: &str) -> Result<PoolStatus, Error> {
+        self.own_pool(pool)?;
         Ok(self.handle().resume(pool).await?)
     }
 
@@ -74,6 +82,7 @@ impl Service {
     /// # Errors
     /// As [`Service::pool`].
     pub async fn agents(&self, pool: &str) -> Result<Vec<AgentStatus>, Error> {
+        self.own_pool(pool)?;
         Ok(self.handle().agents(pool).await?)
     }
 
@@ -82,6 +91,7 @@ impl Service {
     /// # Errors
     /// As [`Service::pool`].
     pub async fn forecast(&self, pool: &str) -> Result<ForecastStatus, Error> {
+        self.own_pool(pool)?;
         Ok(self.handle().forecast(pool).await?)
     }
 
@@ -90,6 +100,7 @@ impl Service {
     /// # Errors
     /// As [`Service::pool`].
     pub async fn history(&self, pool: &str, minutes: u32) -> Result<PoolHistory, Error> {
+        self.own_pool(pool)?;
         Ok(self.handle().history(pool, minutes).await?)
     }
 
@@ -98,6 +109,7 @@ impl Service {
     /// # Errors
     /// As [`Service::pool`].
     pub async fn decisions(&self, pool: &str, limit: usize) -> Result<Vec<DecisionRecord>, Error> {
+        self.own_pool(pool)?;
         Ok(self.handle().decisions(pool, limit).await?)
     }
 
@@ -106,6 +118,7 @@ impl Service {
     /// # Errors
     /// As [`Service::pool`]; the decision does not exist, or is no longer recorded.
     pub async fn decision(&self, pool: &str, seq: u64) -> Result<DecisionRecord, Error> {
+        self.own_pool(pool)?;
         let no_decision = || {
             let detail = format!("pool `{pool}` has no decision {seq}, or has removed it; list its decisions");
             Error::new(ProblemKind::NoDecision, detail).with("pool", pool).with("decision", seq)

@@ -7,6 +7,10 @@
 pub enum ErrorClass {
     /// The request is invalid, whatever the state of the node.
     Invalid,
+    /// The caller has shown no valid key.
+    Unauthenticated,
+    /// The caller's key does not suffice.
+    Forbidden,
     /// What it names does not exist.
     NotFound,
     /// The state of what it names does not allow it.
@@ -71,6 +75,10 @@ problem_kinds! {
         "Correct the value as the detail says.";
     InvalidQuery Invalid "invalid-query" "The query string does not fit the call"
         "Correct the parameter named; use cursors of `next` unchanged.";
+    Unauthenticated Unauthenticated "unauthenticated" "The call needs a valid key"
+        "Send a valid key as `Authorization: Bearer KEY`; the detail says what is wrong with the one sent.";
+    Forbidden Forbidden "forbidden" "The key may not do this"
+        "Use a key that has what `needs` names, or ask for one.";
     NoPool NotFound "no-pool" "There is no such pool"
         "Use one of the pools listed at `/v1/pools`.";
     NoTask NotFound "no-task" "There is no such task"
@@ -81,6 +89,8 @@ problem_kinds! {
         "List the decisions of the pool; the node stores only recent ones.";
     NoSchedule NotFound "no-schedule" "There is no such schedule"
         "Use one of the schedules listed at `/v1/schedules`.";
+    NoApiKey NotFound "no-api-key" "There is no such key"
+        "Use one of the keys listed at `/v1/keys`.";
     WrongState Conflict "wrong-state" "The state of the task does not allow it"
         "Read the task and decide again.";
     NotMovable Conflict "not-movable" "The task cannot go to that pool"
@@ -91,6 +101,8 @@ problem_kinds! {
         "Wait for the task named in `task`, or cancel it.";
     ScheduleConflict Conflict "schedule-conflict" "The schedule is there already, or was changed meanwhile"
         "Read the schedule named in `schedule` and decide again.";
+    ApiKeyConflict Conflict "api-key-conflict" "The key is there already, or its state does not allow it"
+        "List the keys and decide again.";
     PayloadTooLarge TooLarge "payload-too-large" "The body, or the input in it, is over its limit"
         "Send less than `limit` bytes, or raise the limit.";
     BatchTooLarge TooLarge "batch-too-large" "The batch has too many tasks"
@@ -103,6 +115,8 @@ problem_kinds! {
         "End the chain of tasks that submit tasks, or raise `node.max_depth`.";
     SchedulesFull FailedPrecondition "schedules-full" "There are as many schedules as there may be"
         "Delete schedules that are over, or raise `node.max_schedules`.";
+    ApiKeysFull FailedPrecondition "api-keys-full" "There are as many keys as there may be"
+        "Revoke keys that nobody uses; a node removes them 30 days later.";
     QueueFull Overloaded "queue-full" "The queue of the pool is at its limit"
         "Try again after `Retry-After`, or raise `queue.limit`.";
     BytesFull Overloaded "queue-bytes-full" "The inputs of the pool's unfinished tasks are at their limit"

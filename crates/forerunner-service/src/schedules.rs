@@ -3,6 +3,8 @@
 use forerunner_core::{NewTask, Payload, ScheduleDefinition, ScheduleName, Task};
 use forerunner_runtime::{SchedulePatch, ScheduleStatus};
 
+use forerunner_store::ScheduleConflict;
+
 use crate::{cursor, error::Error, fields, problem_kind::ProblemKind, service::Service};
 
 impl Service {
@@ -12,6 +14,7 @@ impl Service {
     /// A field or the pool is refused, there is one of its name, or there are too many.
     pub async fn create_schedule(&self, definition: ScheduleDefinition) -> Result<ScheduleStatus, Error> {
         check(&definition)?;
+        self.may_schedule(&definition)?;
         Ok(self.handle().create_schedule(definition).await?)
     }
 
@@ -20,7 +23,11 @@ impl Service {
     /// # Errors
     /// There is none of the name, or the store does not answer.
     pub async fn schedule(&self, name: &ScheduleName) -> Result<ScheduleStatus, Error> {
-        Ok(self.handle().schedule(name).await?)
+        let schedule = self.handle().schedule(name).await?;
+        if self.scope().has_pool(schedule.definition.pool.as_str()) {
+            return Ok(self.shown_schedule(schedule));
+        }
+        Err(ScheduleConflict::NotFound { name: name.clone() }.into())
     }
 
     /// Lists schedules by name, from behind a cursor. Returns the cursor of the page that follows, if one does.
@@ -35,6 +42,8 @@ impl Service {
         let after = cursor.map(cursor::read_schedule).transpose()?;
         let (schedules, more) = self.handle().schedules(after.as_ref(), limit).await?;
         let next = schedules.last().filter(|_| more).map(|last| cursor::after_schedule(&last.definition.name));
+        let own = schedules.into_iter().filter(|one| self.scope().has_pool(one.definition.pool.as_str()));
+        let schedules = own.map(|one| self.shown_schedule(one)).collect();
         Ok((schedules, next))
     }
 
@@ -47,9 +56,12 @@ impl Service {
             let detail = "nothing to change; send a field of the schedule, such as `enabled`";
             return Err(Error::new(ProblemKind::InvalidValue, detail));
         }
+        self.own_schedule(name).await?;
         let before = self.handle().schedule(name).await?.definition;
-        check(&patch.apply(&before)?)?;
-        Ok(self.handle().update_schedule(name, patch).await?)
+        let after = patch.apply(&before)?;
+        check(&after)?;
+        self.may_schedule(&after)?;
+        Ok(self.shown_schedule(self.handle().update_schedule(name, patch).await?))
     }
 
     /// Removes a schedule. Tasks that it submitted continue.
@@ -57,6 +69,7 @@ impl Service {
     /// # Errors
     /// As [`Service::schedule`].
     pub async fn delete_schedule(&self, name: &ScheduleName) -> Result<(), Error> {
+        self.own_schedule(name).await?;
         Ok(self.handle().delete_schedule(name).await?)
     }
 
@@ -65,7 +78,30 @@ impl Service {
     /// # Errors
     /// As [`Service::schedule`], and as a submission.
     pub async fn run_schedule(&self, name: &ScheduleName) -> Result<Task, Error> {
-        Ok(self.handle().run_schedule(name).await?)
+        self.own_schedule(name).await?;
+        Ok(self.shown(self.handle().run_schedule(name).await?))
+    }
+
+    /// Refuses a schedule of others as one that does not exist.
+    async fn own_schedule(&self, name: &ScheduleName) -> Result<(), Error> {
+        match self.scope().pools() {
+            None => Ok(()),
+            Some(_) => self.schedule(name).await.map(drop),
+        }
+    }
+
+    /// Refuses tasks of a schedule that the caller could not submit.
+    fn may_schedule(&self, definition: &ScheduleDefinition) -> Result<(), Error> {
+        self.own_pool(definition.pool.as_str())?;
+        self.scope().check_priority(definition.priority)
+    }
+
+    /// Returns a schedule as the caller may see it.
+    fn shown_schedule(&self, mut schedule: ScheduleStatus) -> ScheduleStatus {
+        if !self.scope().sees_payloads() {
+            schedule.definition.input = Payload::null();
+        }
+        schedule
     }
 }
 

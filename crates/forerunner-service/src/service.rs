@@ -9,15 +9,25 @@ use forerunner_core::Timestamp;
 use forerunner_runtime::Handle;
 use tokio::sync::{Mutex, watch};
 
-use crate::{budget::Budget, limits::Limits};
+use crate::{
+    auth::{Auth, Scope},
+    budget::Budget,
+    limits::Limits,
+};
 
 /// What every front of a node calls. Cloning is cheap, and shares all limits.
+///
+/// It reaches what its [`Scope`] has: all of the node, or what belongs to a caller. To a caller the rest is not there.
 #[derive(Clone)]
-pub struct Service(Arc<Shared>);
+pub struct Service {
+    shared: Arc<Shared>,
+    pub(crate) scope: Scope,
+}
 
 struct Shared {
     handle: Handle,
     limits: Limits,
+    auth: Auth,
     /// The memory budget of requests and answers.
     budget: Budget,
     /// Waits and event streams that are open.
@@ -31,14 +41,32 @@ struct Shared {
 impl Service {
     /// Creates the service layer of a node.
     pub fn new(handle: Handle, limits: Limits) -> Self {
-        Self(Arc::new(Shared {
+        Self::with_auth(handle, limits, Auth::Off)
+    }
+
+    /// Creates the service layer of a node that knows its callers.
+    pub fn with_auth(handle: Handle, limits: Limits, auth: Auth) -> Self {
+        let shared = Arc::new(Shared {
             handle,
             limits,
+            auth,
             budget: Budget::new(limits.memory_bytes),
             open_waits: AtomicUsize::new(0),
             stopping: watch::Sender::new(false),
             what_if: Arc::default(),
-        }))
+        });
+        Self { shared, scope: Scope::All }
+    }
+
+    /// Returns this service for a caller: what belongs to others is not there.
+    #[must_use]
+    pub fn scoped(&self, scope: Scope) -> Self {
+        Self { shared: Arc::clone(&self.shared), scope }
+    }
+
+    /// Returns how callers are identified.
+    pub fn auth(&self) -> &Auth {
+        &self.shared.auth
     }
 
     /// Rejects new tasks from now on, and fails readiness. Accepted tasks continue.
@@ -50,7 +78,7 @@ impl Service {
     pub fn end_waits(&self) {
         self.drain();
         tracing::debug!(open_waits = self.open_waits(), "waits and event streams end");
-        self.0.stopping.send_replace(true);
+        self.shared.stopping.send_replace(true);
     }
 
     /// Returns whether the node, and so each of its fronts, is on its way down.
@@ -60,17 +88,17 @@ impl Service {
 
     /// Returns the limits that the operator set.
     pub fn limits(&self) -> &Limits {
-        &self.0.limits
+        &self.shared.limits
     }
 
     /// Returns the budget of memory, from which each front reserves what it reads and answers.
     pub fn budget(&self) -> &Budget {
-        &self.0.budget
+        &self.shared.budget
     }
 
     /// Returns how many waits and event streams are open.
     pub fn open_waits(&self) -> usize {
-        self.0.open_waits.load(Ordering::Relaxed)
+        self.shared.open_waits.load(Ordering::Relaxed)
     }
 
     /// Returns the time by the node.
@@ -79,23 +107,23 @@ impl Service {
     }
 
     pub(crate) fn handle(&self) -> &Handle {
-        &self.0.handle
+        &self.shared.handle
     }
 
     /// The lock of the one replay that a node does at a time.
     pub(crate) fn what_if_lock(&self) -> Arc<Mutex<()>> {
-        Arc::clone(&self.0.what_if)
+        Arc::clone(&self.shared.what_if)
     }
 
     /// Counts a wait until it is dropped.
     pub(crate) fn open_wait(&self) -> OpenWait {
-        self.0.open_waits.fetch_add(1, Ordering::Relaxed);
-        OpenWait(Arc::clone(&self.0))
+        self.shared.open_waits.fetch_add(1, Ordering::Relaxed);
+        OpenWait(Arc::clone(&self.shared))
     }
 
     /// Resolves when waits are to end.
     pub(crate) fn stopping(&self) -> impl Future<Output = ()> + Send + 'static {
-        let mut stopping = self.0.stopping.subscribe();
+        let mut stopping = self.shared.stopping.subscribe();
         async move {
             // An error means that the service was dropped with everything that it served.
             let _ = stopping.wait_for(|stopping| *stopping).await;

@@ -24,6 +24,7 @@ impl Service {
     /// A field or the pool is invalid, a limit is reached, or the store does not accept the task.
     pub async fn submit(&self, new: NewTask, wait: Option<Duration>) -> Result<Accepted, Error> {
         fields::check(&new)?;
+        self.may_submit(&new).await?;
         let (Submitted { task, created }, completion) = match wait {
             Some(_) => self.handle().submit_and_watch(new).await?,
             None => (self.handle().submit(new).await?, None),
@@ -39,8 +40,11 @@ impl Service {
         let Accepted { task, completion, wait, .. } = accepted;
         match wait {
             // A task is large: it is not passed on without need.
-            None => Ok(WaitOutcome { task, waited: false, is_whole: true }),
-            wait => self.ended(task, completion, wait).await,
+            None => Ok(WaitOutcome { task: self.shown(task), waited: false, is_whole: true }),
+            wait => {
+                let waited = self.ended(task, completion, wait).await?;
+                Ok(WaitOutcome { task: self.shown(waited.task), ..waited })
+            }
         }
     }
 
@@ -49,18 +53,23 @@ impl Service {
     ///
     /// # Errors
     /// There are too many tasks, or the node accepts none.
-    pub async fn submit_batch(&self, mut new: Vec<NewTask>) -> Result<Vec<Result<Submitted, Error>>, Error> {
+    pub async fn submit_batch(&self, new: Vec<NewTask>) -> Result<Vec<Result<Submitted, Error>>, Error> {
         check_batch(new.len())?;
-        let (mut index, mut refused) = (0, Vec::new());
-        new.retain(|task| {
-            let fault = fields::check(task).err().map(|fault| (index, Err(fault)));
-            index += 1;
-            let is_sound = fault.is_none();
-            refused.extend(fault);
-            is_sound
-        });
-        let outcomes = self.handle().submit_batch(new).await;
-        let mut outcomes: Vec<_> = outcomes.into_iter().map(|outcome| outcome.map_err(Error::from)).collect();
+        let mut refused = Vec::new();
+        let mut sound = Vec::with_capacity(new.len());
+        for (index, task) in new.into_iter().enumerate() {
+            let fault = match fields::check(&task) {
+                Ok(()) => self.may_submit(&task).await.err(),
+                fault => fault.err(),
+            };
+            match fault {
+                Some(fault) => refused.push((index, Err(fault))),
+                None => sound.push(task),
+            }
+        }
+        let shown = |submitted: Submitted| Submitted { task: self.shown(submitted.task), ..submitted };
+        let outcomes = self.handle().submit_batch(sound).await.into_iter();
+        let mut outcomes: Vec<_> = outcomes.map(|outcome| outcome.map(shown).map_err(Error::from)).collect();
         let by_the_node =
             |outcome: &Result<_, Error>| outcome.as_ref().is_err_and(|error| error.class().is_of_the_node());
         if outcomes.iter().all(by_the_node)
@@ -78,6 +87,7 @@ impl Service {
     /// # Errors
     /// There is no such pool.
     pub fn max_input_bytes(&self, pool: &str) -> Result<usize, Error> {
+        self.own_pool(pool)?;
         Ok(self.handle().max_input_bytes(pool)?)
     }
 

@@ -12,7 +12,8 @@ impl Service {
     /// # Errors
     /// The task does not exist, or the store does not answer.
     pub async fn cancel(&self, id: TaskId) -> Result<Task, Error> {
-        Ok(self.handle().cancel(id).await?)
+        self.own_task(id).await?;
+        Ok(self.shown(self.handle().cancel(id).await?))
     }
 
     /// Sends an ended task that did not succeed back to its queue, with fresh attempts.
@@ -20,7 +21,8 @@ impl Service {
     /// # Errors
     /// As [`Service::cancel`]; for any other task, that its state does not allow it.
     pub async fn retry(&self, id: TaskId) -> Result<Task, Error> {
-        Ok(self.handle().retry(id).await?)
+        self.own_task(id).await?;
+        Ok(self.shown(self.handle().retry(id).await?))
     }
 
     /// Removes a task that has ended, for good.
@@ -28,6 +30,7 @@ impl Service {
     /// # Errors
     /// As [`Service::cancel`]; for any other task, that its state does not allow it.
     pub async fn delete(&self, id: TaskId) -> Result<(), Error> {
+        self.own_task(id).await?;
         Ok(self.handle().delete(id).await?)
     }
 
@@ -36,7 +39,9 @@ impl Service {
     /// # Errors
     /// As [`Service::cancel`]; for a task that does not wait, that its state does not allow it.
     pub async fn change(&self, id: TaskId, change: TaskChange) -> Result<Task, Error> {
-        Ok(self.handle().update(id, change).await?)
+        self.own_task(id).await?;
+        change.priority.map_or(Ok(()), |priority| self.scope().check_priority(priority))?;
+        Ok(self.shown(self.handle().update(id, change).await?))
     }
 
     /// Moves a waiting task to another pool of this node.
@@ -44,7 +49,9 @@ impl Service {
     /// # Errors
     /// As [`Service::change`]; the pool does not exist, or the task cannot be moved to it.
     pub async fn move_task(&self, id: TaskId, to: &str) -> Result<Task, Error> {
-        Ok(self.handle().move_task(id, to).await?)
+        self.own_task(id).await?;
+        self.own_pool(to)?;
+        Ok(self.shown(self.handle().move_task(id, to).await?))
     }
 
     /// Lists the stored attempts of a task that did not succeed, oldest first.
@@ -52,7 +59,13 @@ impl Service {
     /// # Errors
     /// The task does not exist, or the store does not answer.
     pub async fn attempts(&self, id: TaskId) -> Result<Vec<AttemptRecord>, Error> {
-        Ok(self.handle().attempts(id).await?)
+        self.own_task(id).await?;
+        let attempts = self.handle().attempts(id).await?.into_iter();
+        let shown = |record: AttemptRecord| AttemptRecord {
+            error: record.error.map(|error| self.shown_error(error)),
+            ..record
+        };
+        Ok(attempts.map(shown).collect())
     }
 
     /// Explains the placement of a task.
@@ -60,6 +73,7 @@ impl Service {
     /// # Errors
     /// The task does not exist, or the store or the pool does not answer.
     pub async fn placement(&self, id: TaskId) -> Result<PlacementStatus, Error> {
+        self.own_task(id).await?;
         Ok(self.handle().placement(id).await?)
     }
 }

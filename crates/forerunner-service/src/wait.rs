@@ -23,8 +23,13 @@ impl Service {
     /// # Errors
     /// There is no such task, or the store does not answer.
     pub async fn task(&self, id: TaskId, wait: Option<Duration>) -> Result<WaitOutcome, Error> {
-        let task = self.handle().task(id).await?;
-        self.ended(task, None, wait).await
+        let task = self.owned(self.handle().task(id).await?)?;
+        let waited = self.ended(task, None, wait).await?;
+        Ok(WaitOutcome {
+            task: self.shown(waited.task),
+            is_whole: waited.is_whole && self.scope().sees_payloads(),
+            ..waited
+        })
     }
 
     /// Waits as long as the caller prefers to, and as the operator allows. `completion` is what is registered for its end already.

@@ -14,6 +14,7 @@ use utoipa::{
         ComponentsBuilder, HttpMethod, InfoBuilder, License, OpenApi, OpenApiBuilder, RefOr, Schema, ServerBuilder,
         path::Paths,
         schema::{ObjectBuilder, Type},
+        security::{HttpAuthScheme, HttpBuilder, SecurityScheme},
         tag::{Tag, TagBuilder},
     },
 };
@@ -26,8 +27,12 @@ use crate::call::Call;
 const ABOUT: &str = "Submit tasks to pools of warm agents, follow them, see and steer pools. Times are RFC 3339 in UTC, \
     durations are text such as `250ms`, `1.5s` or `10m`, and members whose names end in `_s` are seconds. HEAD is answered \
     wherever GET is. Errors are `application/problem+json` (RFC 9457): each status of a call has an example for each kind of \
-    problem that it can answer. Any path may also be answered with 404 `not-found` or 405 `method-not-allowed`. There is no \
-    authentication: listen on an address that only trusted programs reach.";
+    problem that it can answer. Any path may also be answered with 404 `not-found` or 405 `method-not-allowed`. Calls \
+    need a key if `auth.mode` of the node is `keys`; else only trusted programs may reach the node.";
+
+/// The name of the security scheme.
+pub(crate) const SCHEME: &str = "key";
+const KEY: &str = "A key of the node, such as `forerunner key create` makes. Its role has what the call needs.";
 
 /// Writes the document of these calls, as JSON text.
 pub(crate) fn json(calls: impl Iterator<Item = &'static Call>) -> String {
@@ -40,14 +45,16 @@ fn document(calls: impl Iterator<Item = &'static Call>) -> OpenApi {
     let (mut paths, mut schemas) = (Paths::new(), Schemas::new());
     for call in calls {
         let Some(describe) = call.operation else { continue };
-        let operation = describe().build(call.summary, section(call.path), &mut schemas);
+        let operation = describe().needs(call.needs).build(call.summary, section(call.path), &mut schemas);
         paths.add_path_operation(call.path, vec![method(call)], operation);
     }
     let mut license = License::new("Apache-2.0");
     license.identifier = Some("Apache-2.0".to_owned());
     let info = InfoBuilder::new().title("Forerunner").version(env!("CARGO_PKG_VERSION"));
     let info = info.description(Some(ABOUT)).license(Some(license));
+    let key = HttpBuilder::new().scheme(HttpAuthScheme::Bearer).description(Some(KEY)).build();
     let components = ComponentsBuilder::new().schemas_from_iter(schemas);
+    let components = components.security_scheme(SCHEME, SecurityScheme::Http(key));
     OpenApiBuilder::new()
         .info(info.build())
         .servers(Some([ServerBuilder::new().url("/").description(Some("The node that is asked.")).build()]))
@@ -67,11 +74,12 @@ fn method(call: &Call) -> HttpMethod {
     }
 }
 
-const SECTIONS: [(&str, &str); 5] = [
+const SECTIONS: [(&str, &str); 6] = [
     ("tasks", "Submit, read and change tasks."),
     ("schedules", "Read and change schedules."),
     ("pools", "Read and change pools."),
     ("contexts", "Read and delete contexts."),
+    ("keys", "Make, list, rotate and revoke keys."),
     ("node", "Health, metrics and documents of the node itself."),
 ];
 

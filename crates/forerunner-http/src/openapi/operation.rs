@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use forerunner_service::auth::Permission;
 use serde_json::{Value, json};
 use utoipa::{
     ToSchema,
@@ -11,9 +12,11 @@ use utoipa::{
         path::{Operation, OperationBuilder, Parameter, ParameterBuilder, ParameterIn},
         request_body::{RequestBody, RequestBodyBuilder},
         schema::{ObjectBuilder, Type},
+        security::SecurityRequirement,
     },
 };
 
+use super::SCHEME;
 use crate::{
     problems::{self, ProblemType},
     schema::ProblemSchema,
@@ -31,6 +34,7 @@ pub(crate) struct Op {
     answers: BTreeMap<u16, ResponseBuilder>,
     problems: Vec<&'static ProblemType>,
     schemas: Schemas,
+    needs: Permission,
 }
 
 impl Op {
@@ -45,7 +49,14 @@ impl Op {
             answers: BTreeMap::new(),
             problems: Vec::new(),
             schemas: Schemas::new(),
+            needs: Permission::Open,
         }
+    }
+
+    /// Sets what the caller needs.
+    pub(crate) const fn needs(mut self, needs: Permission) -> Self {
+        self.needs = needs;
+        self
     }
 
     /// Adds a parameter of the query string.
@@ -136,6 +147,9 @@ impl Op {
     /// Finishes it, and hands over the schemas that it refers to.
     pub(crate) fn build(mut self, does: &str, tag: &str, schemas: &mut Schemas) -> Operation {
         self.problems.extend(OF_ANY_CALL);
+        if self.needs != Permission::Open {
+            self.problems.extend(OF_KEYS);
+        }
         for problems in by_status(&self.problems) {
             let content = Content::from(problem_content(self.refer::<ProblemSchema>(), &problems));
             let response = ResponseBuilder::new().description(described(&problems)).content(PROBLEM_JSON, content);
@@ -144,7 +158,8 @@ impl Op {
         schemas.append(&mut self.schemas);
         self.parameters.sort_by_key(|parameter| !matches!(parameter.parameter_in, ParameterIn::Path));
         let operation = OperationBuilder::new().operation_id(Some(self.id)).summary(Some(sentence(does))).tag(tag);
-        let operation = operation.description(Some(self.about).filter(|about| !about.is_empty()));
+        let operation = operation.description(Some(described_with(self.about, self.needs)));
+        let operation = operation.securities(Some(security(self.needs)));
         let operation = operation.parameters(Some(self.parameters)).request_body(self.body);
         let answers = self.answers.into_iter();
         let operation = answers
@@ -158,6 +173,29 @@ const PROBLEM_JSON: &str = "application/problem+json";
 /// Problems with the header `Retry-After`.
 const RETRIED: [&ProblemType; 5] =
     [problems::QUEUE_FULL, problems::BUSY, problems::OVERLOADED, problems::SHUTTING_DOWN, problems::STORE_UNAVAILABLE];
+
+/// Problems of every call that needs a key.
+const OF_KEYS: [&ProblemType; 3] = [problems::UNAUTHENTICATED, problems::FORBIDDEN, problems::STORE_UNAVAILABLE];
+
+/// Says which keys a call needs.
+fn described_with(about: &str, needs: Permission) -> String {
+    let roles: Vec<_> = needs.roles().iter().map(|role| format!("`{}`", role.as_str())).collect();
+    let key = match needs {
+        Permission::Open => "Needs no key.".to_owned(),
+        Permission::AnyKey => "Needs a key, if the node has keys.".to_owned(),
+        needs => format!("Needs `{}`, which keys of the roles {} have.", needs.as_str(), roles.join(", ")),
+    };
+    format!("{about} {key}").trim_start().to_owned()
+}
+
+/// No key at all is the other possibility: the node may have none.
+fn security(needs: Permission) -> Vec<SecurityRequirement> {
+    let none = SecurityRequirement::default();
+    match needs {
+        Permission::Open => vec![none],
+        _ => vec![SecurityRequirement::new(SCHEME, Vec::<String>::new()), none],
+    }
+}
 
 /// Problems of any call, from the checks of every request.
 const OF_ANY_CALL: [&ProblemType; 4] =

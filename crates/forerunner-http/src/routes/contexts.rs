@@ -2,6 +2,7 @@
 
 use actix_web::web;
 use forerunner_core::{ContextId, PoolName};
+use forerunner_service::auth::Permission;
 use forerunner_service::status::ContextStatus;
 
 use crate::{
@@ -21,6 +22,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "GET",
         path: "/v1/contexts",
         summary: "list contexts",
+        needs: Permission::ReadContexts,
         handler: || web::to(contexts::list),
         operation: Some(|| {
             let op = Op::new("listContexts", "").query("pool", of::<PoolName>(), "Of this pool.");
@@ -32,6 +34,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "GET",
         path: "/v1/contexts/{context}",
         summary: "show a context",
+        needs: Permission::ReadContexts,
         handler: || web::to(contexts::show),
         operation: Some(|| {
             let op = Op::new("getContext", "").answers::<ContextStatus>(200, "The context, without its items.");
@@ -42,6 +45,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "DELETE",
         path: "/v1/contexts/{context}",
         summary: "remove a context",
+        needs: Permission::Operate,
         handler: || web::to(contexts::delete),
         operation: Some(|| {
             let op = Op::new(

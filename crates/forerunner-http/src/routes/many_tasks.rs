@@ -2,6 +2,7 @@
 
 use actix_web::web;
 use forerunner_core::{ContextId, PoolName};
+use forerunner_service::auth::Permission;
 use utoipa::ToSchema;
 
 use crate::{
@@ -24,6 +25,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "GET",
         path: "/v1/tasks",
         summary: "list tasks, newest first",
+        needs: Permission::ReadTasks,
         handler: || web::to(tasks::list),
         operation: Some(|| {
             let op = Op::new("listTasks", "A task must meet all filters. Entries leave out `input` and `output`.")
@@ -47,6 +49,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "POST",
         path: "/v1/tasks:cancel",
         summary: "cancel the tasks that meet conditions",
+        needs: Permission::Operate,
         handler: || web::to(bulk::cancel),
         operation: Some(|| {
             let about = "Tasks that wait are cancelled at once; those that run are asked to stop. ";
@@ -57,6 +60,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "POST",
         path: "/v1/tasks:retry",
         summary: "retry ended tasks that meet conditions",
+        needs: Permission::Operate,
         handler: || web::to(bulk::retry),
         operation: Some(|| {
             let about = "Tasks get fresh attempts, the oldest first, so that tasks of a context keep their order. Without `states`, \
@@ -68,6 +72,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "POST",
         path: "/v1/tasks:delete",
         summary: "remove ended tasks that meet conditions",
+        needs: Permission::Operate,
         handler: || web::to(bulk::delete),
         operation: Some(|| {
             let about = "Tasks are deleted permanently, with input, output, labels, key, events and attempts. Those \
@@ -79,6 +84,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "POST",
         path: "/v1/tasks:move",
         summary: "move waiting tasks that meet conditions to another pool",
+        needs: Permission::Operate,
         handler: || web::to(bulk::move_to_pool),
         operation: Some(|| {
             let about = "Waiting tasks move to the pool `to`, the oldest first, as many as it has room for. Each keeps its id, priority, \

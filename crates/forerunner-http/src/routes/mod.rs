@@ -2,7 +2,10 @@
 //! document; the router ([`mount`]), the list at `/` and the document are made from these tables.
 
 mod contexts;
+mod keys;
 mod many_tasks;
+#[cfg(test)]
+mod matrix;
 mod mount;
 mod node;
 mod one_task;
@@ -15,13 +18,14 @@ use crate::{call::Call, openapi};
 
 /// The tables, in the order of the manual. Calls with the same path are adjacent. Verbs (`:cancel`) are not part of a
 /// name or an id.
-const TABLES: [&[Call]; 7] = [
+const TABLES: [&[Call]; 8] = [
     submissions::CALLS,
     many_tasks::CALLS,
     one_task::CALLS,
     schedules::CALLS,
     pools::CALLS,
     contexts::CALLS,
+    keys::CALLS,
     node::CALLS,
 ];
 

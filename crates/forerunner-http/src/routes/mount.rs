@@ -7,7 +7,14 @@ use actix_web::{
 };
 
 use super::TABLES;
-use crate::{api::Api, call::Call, error::Problem, gate::Gate, observe::Observe, problems};
+use crate::{
+    api::Api,
+    call::Call,
+    error::Problem,
+    gate::{Gate, Listener},
+    observe::Observe,
+    problems,
+};
 
 /// Label of requests that match no call.
 const NO_ROUTE: &str = "none";
@@ -22,18 +29,20 @@ pub(crate) fn mount(api: &Api, config: &mut ServiceConfig) {
         front.configure(config);
         mount_table(api, config, front.calls());
     }
-    mount_rest(api, config);
+    mount_rest(api, config, Listener::Main);
 }
 
 /// Mounts the calls of monitors in the same way.
 pub(crate) fn mount_admin(api: &Api, config: &mut ServiceConfig) {
     let calls = TABLES.iter().flat_map(|calls| by_path(calls));
-    calls.filter(|calls| ADMIN.contains(&calls[0].path)).for_each(|calls| mount_path(api, config, calls));
-    mount_rest(api, config);
+    calls
+        .filter(|calls| ADMIN.contains(&calls[0].path))
+        .for_each(|calls| mount_path(api, config, calls, Listener::Admin));
+    mount_rest(api, config, Listener::Admin);
 }
 
 fn mount_table(api: &Api, config: &mut ServiceConfig, calls: &'static [Call]) {
-    by_path(calls).for_each(|calls| mount_path(api, config, calls));
+    by_path(calls).for_each(|calls| mount_path(api, config, calls, Listener::Main));
 }
 
 /// Groups adjacent calls with the same path.
@@ -41,7 +50,7 @@ fn by_path(calls: &'static [Call]) -> impl Iterator<Item = &'static [Call]> {
     calls.chunk_by(|one, next| one.path == next.path)
 }
 
-fn mount_path(api: &Api, config: &mut ServiceConfig, calls: &'static [Call]) {
+fn mount_path(api: &Api, config: &mut ServiceConfig, calls: &'static [Call], listener: Listener) {
     let path = calls[0].path;
     let allowed = allowed(calls);
     let mut resource = web::resource(pattern(path));
@@ -53,17 +62,18 @@ fn mount_path(api: &Api, config: &mut ServiceConfig, calls: &'static [Call]) {
         async move { Err::<HttpResponse, _>(problem) }
     };
     let resource = resource.default_service(web::to(refuse));
-    config.service(resource.wrap(Gate::new(api.clone())).wrap(Observe::new(api.clone(), path)));
+    config.service(resource.wrap(Gate::new(api.clone(), calls, listener)).wrap(Observe::new(api.clone(), path)));
 }
 
-fn mount_rest(api: &Api, config: &mut ServiceConfig) {
-    let none = web::to(no_such_call).wrap(Gate::new(api.clone())).wrap(Observe::new(api.clone(), NO_ROUTE));
+fn mount_rest(api: &Api, config: &mut ServiceConfig, listener: Listener) {
+    let gate = Gate::new(api.clone(), &[], listener);
+    let none = web::to(no_such_call).wrap(gate).wrap(Observe::new(api.clone(), NO_ROUTE));
     config.default_service(none);
 }
 
 /// Excludes verbs from pool names and task ids. Context ids may contain a colon, and have no verbs.
 fn pattern(path: &str) -> String {
-    let path = path.replace("{pool}", "{pool:[^/:]+}").replace("{id}", "{id:[^/:]+}");
+    let path = path.replace("{pool}", "{pool:[^/:]+}").replace("{id}", "{id:[^/:]+}").replace("{key}", "{key:[^/:]+}");
     path.replace("{schedule}", "{schedule:[^/:]+}")
 }
 

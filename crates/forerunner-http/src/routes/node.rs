@@ -1,6 +1,7 @@
 //! The calls about the node itself, for monitors and people.
 
 use actix_web::web;
+use forerunner_service::auth::Permission;
 
 use crate::{
     call::Call,
@@ -19,6 +20,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "GET",
         path: "/v1/nodes",
         summary: "list the nodes that share the store",
+        needs: Permission::Operate,
         handler: || web::to(nodes::list),
         operation: Some(|| {
             let op = Op::new("listNodes", "A node whose store is its own lists itself.");
@@ -29,6 +31,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "GET",
         path: "/metrics",
         summary: "metrics for Prometheus",
+        needs: Permission::Metrics,
         handler: || web::to(health::metrics),
         operation: Some(|| {
             Op::new("getMetrics", "").answers_text(PLAIN_TEXT, "Prometheus' text format, version 0.0.4.")
@@ -38,6 +41,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "GET",
         path: "/livez",
         summary: "whether the process serves at all",
+        needs: Permission::Open,
         handler: || web::to(health::live),
         operation: Some(|| {
             let about = "Restart the process when this fails, and only then.";
@@ -48,6 +52,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "GET",
         path: "/readyz",
         summary: "whether the node accepts traffic",
+        needs: Permission::Open,
         handler: || web::to(health::ready),
         operation: Some(|| {
             Op::new("getReadiness", "").answers::<ReadyView>(200, "It accepts traffic.").refuses(&[NOT_READY])
@@ -57,6 +62,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "GET",
         path: "/openapi.json",
         summary: "this API as an OpenAPI 3.1 document",
+        needs: Permission::Open,
         handler: || web::to(index::document),
         operation: Some(|| Op::new("getOpenApi", "").answers::<Document>(200, "This document.")),
     },
@@ -64,6 +70,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "GET",
         path: "/problems",
         summary: "list the kinds of problems",
+        needs: Permission::Open,
         handler: || web::to(health::problems),
         operation: Some(|| Op::new("listProblems", "").answers_text(PLAIN_TEXT, "All kinds, for people.")),
     },
@@ -71,6 +78,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "GET",
         path: "/problems/{name}",
         summary: "explain a kind of problem",
+        needs: Permission::Open,
         handler: || web::to(health::problem),
         operation: Some(|| {
             let op = Op::new("getProblem", "").path("name", text(), "The last segment of a problem's `type`.");
@@ -81,6 +89,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "GET",
         path: "/dashboard/{file}",
         summary: "the files of the dashboard",
+        needs: Permission::Open,
         handler: || web::to(dashboard::file),
         operation: Some(|| {
             let op = Op::new("getDashboardFile", "").path("file", text(), "One that the dashboard refers to.");
@@ -92,6 +101,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "GET",
         path: "/",
         summary: "this list; to a browser the dashboard",
+        needs: Permission::Open,
         handler: || web::to(index::index),
         operation: Some(|| {
             let about = "A line for each call; to a client whose `Accept` prefers `text/html` the dashboard.";

@@ -2,6 +2,7 @@
 
 use actix_web::web;
 use forerunner_core::TaskId;
+use forerunner_service::auth::Permission;
 use forerunner_service::status::{PlacementStatus, TaskEvent};
 
 use crate::{
@@ -27,6 +28,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "GET",
         path: "/v1/tasks/{id}",
         summary: "show a task",
+        needs: Permission::ReadTasks,
         handler: || web::to(tasks::show),
         operation: Some(|| {
             let op = Op::new("getTask", "")
@@ -38,6 +40,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "PATCH",
         path: "/v1/tasks/{id}",
         summary: "change a task that waits",
+        needs: Permission::ChangeTasks,
         handler: || web::to(tasks::change),
         operation: Some(|| {
             let about = "A task of a context that has become due keeps its place in the conversation: with a later `run_at` those \
@@ -60,6 +63,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "DELETE",
         path: "/v1/tasks/{id}",
         summary: "remove a task that has ended",
+        needs: Permission::Operate,
         handler: || web::to(tasks::delete),
         operation: Some(|| {
             let about = "Permanently, with input, output, labels, key, events and attempts. Refused for a task that \
@@ -72,6 +76,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "POST",
         path: "/v1/tasks/{id}:cancel",
         summary: "cancel a task",
+        needs: Permission::ChangeTasks,
         handler: || web::to(tasks::cancel),
         operation: Some(|| {
             let op = Op::new("cancelTask", "")
@@ -84,6 +89,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "POST",
         path: "/v1/tasks/{id}:retry",
         summary: "retry an ended task",
+        needs: Permission::ChangeTasks,
         handler: || web::to(tasks::retry),
         operation: Some(|| {
             let op = Op::new(
@@ -98,6 +104,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "GET",
         path: "/v1/tasks/{id}/attempts",
         summary: "how the attempts of a task went",
+        needs: Permission::ReadTasks,
         handler: || web::to(tasks::attempts),
         operation: Some(|| {
             let about = "The task has its newest 10 attempts that did not succeed. Its own fields describe the \
@@ -110,6 +117,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "GET",
         path: "/v1/tasks/{id}/placement",
         summary: "why a task went to its agent",
+        needs: Permission::ReadTasks,
         handler: || web::to(tasks::placement),
         operation: Some(|| {
             let op = Op::new("getTaskPlacement", "")
@@ -121,6 +129,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "GET",
         path: "/v1/tasks/{id}/events",
         summary: "follow a task (server-sent events)",
+        needs: Permission::ReadPayloads,
         handler: || web::to(events::follow),
         operation: Some(|| {
             let about = "Server-sent events: the stored events of the task, then new ones, until it has ended. The \

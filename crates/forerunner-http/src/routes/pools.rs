@@ -1,6 +1,7 @@
 //! The calls on pools.
 
 use actix_web::web;
+use forerunner_service::auth::Permission;
 use forerunner_service::{
     MOST_SHARES, Scaler, WhatIf,
     limits::{MAX_MINUTES, MINUTES},
@@ -26,6 +27,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "GET",
         path: "/v1/pools",
         summary: "list pools",
+        needs: Permission::ReadPools,
         handler: || web::to(pools::list),
         operation: Some(|| {
             Op::new("listPools", "").answers::<PoolsView>(200, "All pools, by name.").refuses(&[OUTCOME_UNKNOWN])
@@ -35,6 +37,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "GET",
         path: "/v1/pools/{pool}",
         summary: "show a pool",
+        needs: Permission::ReadPools,
         handler: || web::to(pools::show),
         operation: Some(|| of_pool(Op::new("getPool", "").answers::<PoolStatus>(200, "The pool."))),
     },
@@ -42,6 +45,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "PATCH",
         path: "/v1/pools/{pool}",
         summary: "change a pool",
+        needs: Permission::Operate,
         handler: || web::to(pools::configure),
         operation: Some(|| {
             let about = "The change lasts until the node restarts. On PostgreSQL it applies to every node and \
@@ -56,6 +60,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "POST",
         path: "/v1/pools/{pool}:pause",
         summary: "pause a pool",
+        needs: Permission::Operate,
         handler: || web::to(pools::pause),
         operation: Some(|| {
             let about =
@@ -67,6 +72,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "POST",
         path: "/v1/pools/{pool}:resume",
         summary: "resume a pool",
+        needs: Permission::Operate,
         handler: || web::to(pools::resume),
         operation: Some(|| steer(Op::new("resumePool", ""))),
     },
@@ -74,6 +80,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "GET",
         path: "/v1/pools/{pool}/agents",
         summary: "list the agents of a pool",
+        needs: Permission::ReadDecisions,
         handler: || web::to(pools::agents),
         operation: Some(|| of_pool(Op::new("listAgents", "").answers::<AgentsView>(200, "The agents, oldest first."))),
     },
@@ -81,6 +88,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "GET",
         path: "/v1/pools/{pool}/forecast",
         summary: "show what a pool expects",
+        needs: Permission::ReadDecisions,
         handler: || web::to(pools::forecast),
         operation: Some(|| {
             let about = "What the policy expects one cold start ahead, with a 90 % band, and what it expected before.";
@@ -91,6 +99,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "GET",
         path: "/v1/pools/{pool}/history",
         summary: "show how the last minutes of a pool went",
+        needs: Permission::ReadDecisions,
         handler: || web::to(pools::history),
         operation: Some(|| {
             let about = format!("Minutes up to now; {MINUTES} by default.");
@@ -107,6 +116,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "GET",
         path: "/v1/pools/{pool}/decisions",
         summary: "list scaling decisions, newest first",
+        needs: Permission::ReadDecisions,
         handler: || web::to(pools::decisions),
         operation: Some(|| {
             let op = Op::new(
@@ -120,6 +130,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "GET",
         path: "/v1/pools/{pool}/decisions/{seq}",
         summary: "show a scaling decision",
+        needs: Permission::ReadDecisions,
         handler: || web::to(pools::decision),
         operation: Some(|| {
             let op = Op::new("getDecision", "").answers::<DecisionRecord>(200, "The decision.");
@@ -132,6 +143,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "GET",
         path: "/v1/pools/{pool}/scaler",
         summary: "agents that an autoscaler of nodes should make room for",
+        needs: Permission::Metrics,
         handler: || web::to(pools::scaler),
         operation: Some(|| {
             of_pool(Op::new("getScaler", "").answers::<Scaler>(200, "How many agents nodes should make room for."))
@@ -141,6 +153,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "GET",
         path: "/v1/pools/{pool}/what-if",
         summary: "show what other objectives would have cost",
+        needs: Permission::Operate,
         handler: || web::to(what_if::show),
         operation: Some(|| {
             let share = format!(

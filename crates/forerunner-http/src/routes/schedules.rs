@@ -2,6 +2,7 @@
 
 use actix_web::web;
 use forerunner_core::{ScheduleDefinition, ScheduleName};
+use forerunner_service::auth::Permission;
 use forerunner_service::{SchedulePatch, ScheduleStatus};
 
 use crate::{
@@ -24,6 +25,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "GET",
         path: "/v1/schedules",
         summary: "list schedules",
+        needs: Permission::ReadDecisions,
         handler: || web::to(schedules::list),
         operation: Some(|| {
             let op = with_cursor(Op::new("listSchedules", "Pages of schedules with large inputs are shorter."));
@@ -34,6 +36,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "POST",
         path: "/v1/schedules",
         summary: "make a schedule",
+        needs: Permission::Operate,
         handler: || web::to(schedules::create),
         operation: Some(|| {
             let about = "Submits a task at each of its times, once on any number of nodes. One of `cron`, `every` and `at` \
@@ -48,6 +51,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "GET",
         path: "/v1/schedules/{schedule}",
         summary: "show a schedule",
+        needs: Permission::ReadDecisions,
         handler: || web::to(schedules::show),
         operation: Some(|| of_schedule(Op::new("getSchedule", "").answers::<ScheduleStatus>(200, "The schedule."))),
     },
@@ -55,6 +59,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "PATCH",
         path: "/v1/schedules/{schedule}",
         summary: "change a schedule",
+        needs: Permission::Operate,
         handler: || web::to(schedules::update),
         operation: Some(|| {
             let about = "Each field that is given replaces the one that is stored; `null` sets it back. One of `cron`, \
@@ -69,6 +74,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "DELETE",
         path: "/v1/schedules/{schedule}",
         summary: "remove a schedule",
+        needs: Permission::Operate,
         handler: || web::to(schedules::delete),
         operation: Some(|| {
             let op = Op::new("deleteSchedule", "Tasks that it submitted continue.")
@@ -80,6 +86,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "POST",
         path: "/v1/schedules/{schedule}:pause",
         summary: "stop submitting tasks of a schedule",
+        needs: Permission::Operate,
         handler: || web::to(schedules::pause),
         operation: Some(|| steer(Op::new("pauseSchedule", "Occurrences within the pause are skipped."))),
     },
@@ -87,6 +94,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "POST",
         path: "/v1/schedules/{schedule}:resume",
         summary: "submit tasks of a schedule again",
+        needs: Permission::Operate,
         handler: || web::to(schedules::resume),
         operation: Some(|| steer(Op::new("resumeSchedule", ""))),
     },
@@ -94,6 +102,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "POST",
         path: "/v1/schedules/{schedule}:run",
         summary: "submit a task of a schedule now",
+        needs: Permission::Operate,
         handler: || web::to(schedules::run),
         operation: Some(|| {
             let about = "It does so even if the schedule is paused or a task of it runs. Its times stay as they are.";

@@ -2,6 +2,7 @@
 
 use actix_web::web;
 use forerunner_core::IdempotencyKey;
+use forerunner_service::auth::Permission;
 use forerunner_service::limits::MAX_BATCH;
 
 use crate::{
@@ -28,6 +29,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "POST",
         path: "/v1/pools/{pool}/tasks",
         summary: "submit a task",
+        needs: Permission::Submit,
         handler: || web::to(tasks::submit),
         operation: Some(|| {
             let about =
@@ -62,6 +64,7 @@ pub(super) const CALLS: &[Call] = &[
         method: "POST",
         path: "/v1/pools/{pool}/tasks:batch",
         summary: "submit up to 1,000 tasks at once",
+        needs: Permission::Submit,
         handler: || web::to(batch::submit),
         operation: Some(|| {
             let about = "Each task is accepted or refused by itself, in the order of the request; all that were accepted are durable \

@@ -9,7 +9,8 @@ use actix_web::{
     web,
 };
 use forerunner_core::{NewTask, Payload, PoolName};
-use forerunner_http::{AnyPoolLimit, Api, Call, Front, JsonBody, Problem, openapi_json};
+use forerunner_http::{Api, Call, Front, JsonBody, AnyPoolLimit, Problem, openapi_json};
+use forerunner_service::auth::Permission;
 use serde_json::{Value, json};
 
 use crate::rig::{Rig, prometheus};
@@ -19,7 +20,8 @@ struct Post;
 
 impl Front for Post {
     fn calls(&self) -> &'static [Call] {
-        const CALLS: &[Call] = &[Call::of_front("POST", "/post", "submit in another way", || web::to(post))];
+        const CALLS: &[Call] =
+            &[Call::of_front("POST", "/post", "submit in another way", Permission::Submit, || web::to(post))];
         CALLS
     }
 }

@@ -1,6 +1,7 @@
 //! The service against a real node: memory store, scripted agents.
 
 mod agents;
+mod auth;
 mod batch;
 mod bulk;
 mod connections;

@@ -60,6 +60,11 @@ impl Rig {
         Self { node: Some(node), handle, api, store, settings }
     }
 
+    /// Returns what the service is made of.
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
+    }
+
     /// Stops the node under the service.
     pub async fn stop_node(&mut self) {
         self.take_node().shutdown(Duration::from_secs(1)).await;

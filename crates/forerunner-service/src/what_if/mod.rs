@@ -81,6 +81,7 @@ impl Service {
     /// # Errors
     /// The pool does not exist or has no history, or another caller's replay runs.
     pub async fn what_if(&self, pool: &str, shares: Shares) -> Result<WhatIf, Error> {
+        self.own_pool(pool)?;
         let status = self.handle().pool(pool).await?;
         // A replay takes seconds: one at a time leaves the other cores to the pools.
         let turn = self.what_if_lock().try_lock_owned().map_err(|_| busy())?;
