@@ -1,6 +1,6 @@
 //! The service as its client sees it: JSON in, JSON out, problems as errors.
 
-use std::{fmt, time::Duration};
+use std::{fmt, path::Path, time::Duration};
 
 use actix_web::http::{Method, StatusCode, Uri, header};
 use anyhow::Context;
@@ -10,7 +10,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::exit::NotReachable;
+use crate::{exit::NotReachable, trust};
 
 /// A connection to one service.
 #[derive(Clone)]
@@ -85,11 +85,14 @@ impl<'a> Call<'a> {
 }
 
 impl Client {
-    /// Builds a client for `http://host:port`.
-    pub fn new(server: &str) -> anyhow::Result<Self> {
+    /// Builds a client for `http://host:port` or `https://host:port`, which shows `token`, and trusts the authorities in
+    /// `cacert` beside those of the system.
+    pub fn new(server: &str, token: Option<&str>, cacert: Option<&Path>) -> anyhow::Result<Self> {
         let base = server.trim_end_matches('/').to_owned();
-        if !base.starts_with("http://") {
-            let text = format!("server `{server}` is not an http:// address; write it like http://127.0.0.1:7077");
+        let is_encrypted = base.starts_with("https://");
+        if !is_encrypted && !base.starts_with("http://") {
+            let text =
+                format!("server `{server}` is not an http:// or https:// address; write it like http://127.0.0.1:7077");
             return Err(Usage(text).into());
         }
         if let Err(error) = base.parse::<Uri>() {
@@ -97,8 +100,14 @@ impl Client {
             return Err(Usage(text).into());
         }
         let connector = awc::Connector::new().timeout(CONNECT_TIMEOUT).limit(0);
-        let http = awc::Client::builder().connector(connector).disable_redirects().disable_timeout().finish();
-        Ok(Self { base, http })
+        let connector = if is_encrypted { connector.rustls_0_23(trust::config(cacert)?) } else { connector };
+        let http = awc::Client::builder().connector(connector).disable_redirects().disable_timeout();
+        let http = match token {
+            // It is in no argument of a process, and in no message.
+            Some(token) => http.bearer_auth(token),
+            None => http,
+        };
+        Ok(Self { base, http: http.finish() })
     }
 
     /// Returns the address of the service.
@@ -254,8 +263,8 @@ mod tests {
 
     #[test]
     fn addresses_without_http_are_refused() {
-        for address in ["localhost:7077", "https://localhost", "http://", "http://bad host"] {
-            let error = Client::new(address).err().expect("not an address");
+        for address in ["localhost:7077", "ftp://localhost", "http://", "http://bad host", "https://"] {
+            let error = Client::new(address, None, None).err().expect("not an address");
             assert_eq!(crate::exit::code(&error), 2, "{error}");
         }
     }

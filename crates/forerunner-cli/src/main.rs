@@ -7,6 +7,7 @@ mod client;
 mod commands;
 mod config;
 mod exit;
+mod exposure;
 mod files;
 mod render;
 mod seed;
@@ -15,6 +16,8 @@ mod service_manager;
 mod signals;
 mod store;
 mod telemetry;
+mod token;
+mod trust;
 
 use std::time::Duration;
 

@@ -1,8 +1,12 @@
-//! The flag of every command that calls a service.
+//! The flags of every command that calls a service.
+
+use std::path::PathBuf;
 
 use clap::Args;
 
-/// The address of the service: a flag of every command that calls it.
+use crate::{client::Client, token};
+
+/// The address of the service and the key: flags of every command that calls it.
 #[derive(Debug, Clone, Args)]
 pub struct ServerArgs {
     /// Address of the service.
@@ -14,4 +18,18 @@ pub struct ServerArgs {
         value_name = "URL"
     )]
     pub server: String,
+    /// File with the key, which only its owner may read; else the key is in FORERUNNER_TOKEN or in
+    /// ~/.config/forerunner/token.
+    #[arg(long, env = "FORERUNNER_TOKEN_FILE", value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+    /// Authorities that sign the certificate of an https:// service, beside those of the system.
+    #[arg(long, env = "FORERUNNER_CACERT", value_name = "FILE")]
+    pub cacert: Option<PathBuf>,
+}
+
+impl ServerArgs {
+    /// Returns a client of the service.
+    pub fn client(&self) -> anyhow::Result<Client> {
+        Client::new(&self.server, token::find(self.token_file.as_deref())?.as_deref(), self.cacert.as_deref())
+    }
 }

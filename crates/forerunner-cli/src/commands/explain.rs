@@ -10,11 +10,7 @@ use forerunner_console::{
 };
 use serde_json::Value;
 
-use crate::{
-    client::{Client, encode},
-    render::reason,
-    server_args::ServerArgs,
-};
+use crate::{client::encode, render::reason, server_args::ServerArgs};
 
 /// What to explain.
 #[derive(Debug, Subcommand)]
@@ -50,7 +46,7 @@ pub async fn run(command: ExplainCommand, out: &Output) -> anyhow::Result<()> {
     match command {
         ExplainCommand::Decision(args) => decision(args, out).await,
         ExplainCommand::Task(args) => {
-            let client = Client::new(&args.server.server)?;
+            let client = args.server.client()?;
             let answer = client.get(format!("/v1/tasks/{}/placement", encode(&args.id))).await?;
             out.show(&answer, || placement::explain(&answer))
         }
@@ -58,7 +54,7 @@ pub async fn run(command: ExplainCommand, out: &Output) -> anyhow::Result<()> {
 }
 
 async fn decision(args: DecisionArgs, out: &Output) -> anyhow::Result<()> {
-    let client = Client::new(&args.server.server)?;
+    let client = args.server.client()?;
     let base = format!("/v1/pools/{}/decisions", encode(&args.pool));
     if let Some(seq) = args.seq {
         let decision = client.get(format!("{base}/{seq}")).await?;

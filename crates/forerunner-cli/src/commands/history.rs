@@ -91,7 +91,7 @@ struct Summary {
 /// Exports the history.
 pub async fn run(command: HistoryCommand, out: &Output) -> anyhow::Result<()> {
     let HistoryCommand::Export(args) = command;
-    let client = Client::new(&args.server.server)?;
+    let client = args.server.client()?;
     let finished = fetch(&client, &args).await?;
     let trace = history::write(&finished.tasks, args.keep_context_ids);
     let summary = summary(&args, &finished, &trace);

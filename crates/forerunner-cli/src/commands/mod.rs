@@ -6,8 +6,8 @@ mod completions;
 mod config;
 mod demo;
 mod explain;
-mod exposure;
 mod history;
+mod key;
 mod label;
 mod migrate;
 mod node;
@@ -43,6 +43,9 @@ pub enum Command {
     /// Submit tasks by the clock: read and change schedules.
     #[command(subcommand)]
     Schedule(schedule::ScheduleCommand),
+    /// Make, list, rotate and revoke keys of the API.
+    #[command(subcommand)]
+    Key(key::KeyCommand),
     /// List the nodes that share a store.
     #[command(subcommand)]
     Node(node::NodeCommand),
@@ -91,6 +94,7 @@ pub async fn run(command: Command, grammar: fn() -> clap::Command, out: &Output)
         Command::Task(command) => task::run(command, out).await,
         Command::Pool(command) => pool::run(command, out).await,
         Command::Schedule(command) => schedule::run(command, out).await,
+        Command::Key(command) => key::run(command, out).await,
         Command::Node(command) => node::run(command, out).await,
         Command::Top(args) => top::run(args, out).await,
         Command::Explain(command) => explain::run(command, out).await,

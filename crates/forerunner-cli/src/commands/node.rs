@@ -7,7 +7,7 @@ use forerunner_console::{
 };
 use serde_json::Value;
 
-use crate::{client::Client, server_args::ServerArgs};
+use crate::server_args::ServerArgs;
 
 /// What to do with nodes.
 #[derive(Debug, Subcommand)]
@@ -19,7 +19,7 @@ pub enum NodeCommand {
 /// Shows nodes.
 pub async fn run(command: NodeCommand, out: &Output) -> anyhow::Result<()> {
     let NodeCommand::List(server) = command;
-    let nodes = Client::new(&server.server)?.get("/v1/nodes").await?;
+    let nodes = server.client()?.get("/v1/nodes").await?;
     out.show(&nodes, || render_list(&nodes))
 }
 

@@ -11,7 +11,7 @@ use forerunner_lab::parse::share;
 use serde_json::{Map, Value};
 
 use crate::{
-    client::{Call, Client, encode},
+    client::{Call, encode},
     server_args::ServerArgs,
 };
 
@@ -89,14 +89,14 @@ enum Mode {
 pub async fn run(command: PoolCommand, out: &Output) -> anyhow::Result<()> {
     match command {
         PoolCommand::List(server) => {
-            let pools = Client::new(&server.server)?.get("/v1/pools").await?;
+            let pools = server.client()?.get("/v1/pools").await?;
             out.show(&pools, || render_list(&pools))
         }
         PoolCommand::Show(args) => one(&args, out, Call::get(path(&args.pool, ""))).await,
         PoolCommand::Pause(args) => one(&args, out, Call::post(path(&args.pool, ":pause"))).await,
         PoolCommand::Resume(args) => one(&args, out, Call::post(path(&args.pool, ":resume"))).await,
         PoolCommand::Agents(args) => {
-            let agents = Client::new(&args.server.server)?.get(path(&args.pool, "/agents")).await?;
+            let agents = args.server.client()?.get(path(&args.pool, "/agents")).await?;
             out.show(&agents, || render_agents(&agents))
         }
         PoolCommand::WhatIf(args) => what_if(args, out).await,
@@ -109,7 +109,7 @@ fn path(pool: &str, rest: &str) -> String {
 }
 
 async fn one(args: &PoolArg, out: &Output, call: Call<'_>) -> anyhow::Result<()> {
-    let pool = Client::new(&args.server.server)?.send(call).await?;
+    let pool = args.server.client()?.send(call).await?;
     out.show(&pool, || render_one(&pool))
 }
 
@@ -126,8 +126,7 @@ async fn resize(args: ResizeArgs, out: &Output) -> anyhow::Result<()> {
         );
         return Err(Usage(text).into());
     }
-    let pool =
-        Client::new(&args.server.server)?.send(Call::patch(path(&args.pool, "")).body(&Value::Object(patch))).await?;
+    let pool = args.server.client()?.send(Call::patch(path(&args.pool, "")).body(&Value::Object(patch))).await?;
     out.show(&pool, || render_one(&pool))
 }
 
@@ -135,7 +134,7 @@ async fn what_if(args: WhatIfArgs, out: &Output) -> anyhow::Result<()> {
     let shares: Vec<String> = args.share.iter().map(ToString::to_string).collect();
     let asked = format!("{}?share={}", path(&args.pool, "/what-if"), shares.join(","));
     let call = Call::get(asked).patient(REPLAY_TIMEOUT);
-    let answer = Client::new(&args.server.server)?.send(call).await?;
+    let answer = args.server.client()?.send(call).await?;
     out.show(&answer, || render_what_if(&answer))
 }
 

@@ -5,17 +5,16 @@ use std::{io, pin::pin, sync::Arc, time::Duration};
 use anyhow::Context;
 use clap::Args;
 use forerunner_agents::process::shield_node;
-use forerunner_console::output::Output;
+use forerunner_console::{Usage, output::Output};
 use forerunner_http::{Front, HttpControl, HttpServer};
 use forerunner_runtime::{Node, NodeSpec, PoolSpec, ThreadPlacement};
 use forerunner_store::Store;
 use tokio::task::JoinHandle;
 
-use super::exposure;
 use crate::{
     config::{self, Config, ConfigArgs, Loaded, StoreConfig},
     exit::{Forced, NotClosed, NotListening, SERVICE_EXIT_CODES},
-    files, seed,
+    exposure, files, seed,
     service_manager::ServiceManager,
     signals::{self, Signals},
     store, telemetry,
@@ -143,6 +142,7 @@ impl Service {
         config: &Config,
         adapt: impl FnMut(PoolSpec) -> PoolSpec,
     ) -> anyhow::Result<Self> {
+        let auth = config.auth.build().map_err(|error| Usage(error.to_string()))?;
         let metrics = telemetry::metrics()?;
         let kind = store.kind();
         let mut spec = NodeSpec::new(store);
@@ -154,7 +154,11 @@ impl Service {
         spec.max_schedules = config.node.max_schedules;
         let spec = config::pools(config)?.into_iter().map(adapt).fold(spec, NodeSpec::pool);
         let node = Node::start(spec).await.context("the node cannot be started")?;
-        let service = forerunner_service::Service::new(node.handle(), config.http.limits());
+        let service = forerunner_service::Service::with_auth(node.handle(), config.http.limits(), auth);
+        // A key is known from the first call on. If the store fails now, the service reads them later.
+        if let Err(error) = service.refresh_keys().await {
+            tracing::debug!(%error, "the keys are read later");
+        }
         let server = match HttpServer::bind_with_fronts(config.http.clone(), service, metrics, fronts()) {
             Ok(server) => server,
             Err(error) => {
@@ -162,7 +166,7 @@ impl Service {
                 return Err(NotListening(error).into());
             }
         };
-        if let Some(warning) = exposure::warning(server.addrs()) {
+        if let Some(warning) = exposure::warning(server.addrs(), config.auth.mode) {
             tracing::warn!("{warning}");
         }
         if let Some(admin) = server.admin_address() {

@@ -81,7 +81,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Submits, and waits if requested.
 pub async fn run(args: SubmitArgs, out: &Output) -> anyhow::Result<()> {
-    let client = Client::new(&args.server.server)?;
+    let client = args.server.client()?;
     if let Some(name) = &args.file.file {
         return file::run(&client, &args.pool, name, &args.file, out).await;
     }

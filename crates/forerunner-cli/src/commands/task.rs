@@ -20,7 +20,7 @@ use self::{
 };
 use super::watch;
 use crate::{
-    client::{Call, Client, encode},
+    client::{Call, encode},
     render::task,
     server_args::ServerArgs,
 };
@@ -101,9 +101,7 @@ pub async fn run(command: TaskCommand, out: &Output) -> anyhow::Result<()> {
             let body = json!({ "run_at": "now" });
             one(&args, out, Call::patch(path(&args.id, "")?).body(&body)).await
         }
-        TaskCommand::Watch(args) => {
-            watch::run(&Client::new(&args.server.server)?, &path(&args.id, "/events")?, out).await
-        }
+        TaskCommand::Watch(args) => watch::run(&args.server.client()?, &path(&args.id, "/events")?, out).await,
         TaskCommand::List(args) => list(&args, out).await,
     }
 }
@@ -118,7 +116,7 @@ async fn one(args: &TaskArg, out: &Output, call: Call<'_>) -> anyhow::Result<()>
 }
 
 async fn show(server: &ServerArgs, out: &Output, call: Call<'_>) -> anyhow::Result<()> {
-    let task = Client::new(&server.server)?.send(call).await?;
+    let task = server.client()?.send(call).await?;
     out.show(&task, || task::render(&task))
 }
 
@@ -130,12 +128,12 @@ async fn one_or_many(args: &BulkArgs, action: &'static str, out: &Output) -> any
 }
 
 async fn delete(id: &str, args: &BulkArgs, out: &Output) -> anyhow::Result<()> {
-    Client::new(&args.which.server.server)?.send(Call::delete(path(id, "")?)).await?;
+    args.which.server.client()?.send(Call::delete(path(id, "")?)).await?;
     out.show(&json!({ "id": id, "deleted": true }), || format!("deleted {id}"))
 }
 
 async fn list(args: &ListArgs, out: &Output) -> anyhow::Result<()> {
-    let page = Client::new(&args.server.server)?.get(list_path(args)?).await?;
+    let page = args.server.client()?.get(list_path(args)?).await?;
     out.show(&page, || render_page(&page))
 }
 

@@ -4,6 +4,8 @@ use forerunner_agents::MissingFile;
 use forerunner_console::Usage;
 use forerunner_core::PoolName;
 
+use crate::exposure;
+
 use super::{Config, Loaded, PoolConfig, layers::dotted, pools::pools, read::at};
 
 /// Shown where a pool is missing.
@@ -30,6 +32,7 @@ pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
         return Err(Usage(format!("there are no pools to serve: {place}.\n\n{HOW_TO_WRITE_A_POOL}")).into());
     }
     has_room_for_inputs(&loaded.config)?;
+    exposure::check(&loaded.config)?;
     pools(&loaded.config).map(drop)
 }
 

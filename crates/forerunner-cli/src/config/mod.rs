@@ -1,5 +1,6 @@
 //! The configuration: default < file < environment < flags, and the origin of each value.
 
+mod auth;
 mod check;
 mod env;
 mod examples;
@@ -18,6 +19,7 @@ use std::path::{Path, PathBuf};
 
 use toml::Table;
 
+pub use auth::{AuthConfig, AuthMode};
 pub use check::{check, warnings};
 pub use examples::{example, examples, title};
 pub use flags::{ConfigArgs, HEADING};

@@ -26,6 +26,7 @@ pub fn read(layers: &Layers) -> anyhow::Result<Config> {
         node: typed(layers, &["node"], section("node"))?,
         store: typed(layers, &["store"], section("store"))?,
         http: typed(layers, &["http"], section("http"))?,
+        auth: typed(layers, &["auth"], section("auth"))?,
         log: typed(layers, &["log"], section("log"))?,
         shutdown: typed(layers, &["shutdown"], section("shutdown"))?,
         pools: read_pools(layers, pools)?,
@@ -34,6 +35,7 @@ pub fn read(layers: &Layers) -> anyhow::Result<Config> {
     config.store.validate().map_err(|error| Usage(located(layers, &[], &error)))?;
     config.node.validate().map_err(|error| Usage(located(layers, &[], &error)))?;
     config.http.validate().map_err(|error| Usage(located(layers, &[], &error)))?;
+    config.auth.validate().map_err(|error| Usage(located(layers, &[], &error)))?;
     config.log.validate().map_err(|error| Usage(located(layers, &[], &error)))?;
     Ok(config)
 }

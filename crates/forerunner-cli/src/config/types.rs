@@ -13,7 +13,7 @@ use forerunner_store::StoreError;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
 
-use super::{schema::Node, secret};
+use super::{AuthConfig, schema::Node, secret};
 use crate::store;
 
 /// All settings of `forerunner serve`.
@@ -25,6 +25,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// The HTTP service.
     pub http: HttpSettings,
+    /// Who may call it.
+    pub auth: AuthConfig,
     /// What is logged.
     pub log: LogConfig,
     /// How the service ends.
@@ -249,6 +251,7 @@ pub fn schema() -> Node {
         ("node", Node::of::<NodeConfig>()),
         ("store", Node::of::<StoreConfig>()),
         ("http", Node::of::<HttpSettings>()),
+        ("auth", Node::of::<AuthConfig>()),
         ("log", Node::of::<LogConfig>()),
         ("shutdown", Node::of::<ShutdownConfig>()),
         ("pools", Node::Named(Box::new(pool_schema()))),

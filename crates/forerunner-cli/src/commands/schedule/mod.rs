@@ -94,7 +94,7 @@ pub async fn run(command: ScheduleCommand, out: &Output) -> anyhow::Result<()> {
             let cursor =
                 args.cursor.as_deref().map_or_else(String::new, |cursor| format!("&cursor={}", encode(cursor)));
             let path = format!("/v1/schedules?limit={}{cursor}", args.limit);
-            let schedules = Client::new(&args.server.server)?.get(path).await?;
+            let schedules = args.server.client()?.get(path).await?;
             out.show(&schedules, || render_list(&schedules))
         }
         ScheduleCommand::Show(args) => one(&args, out, Call::get(path(&args.schedule, ""))).await,
@@ -102,11 +102,11 @@ pub async fn run(command: ScheduleCommand, out: &Output) -> anyhow::Result<()> {
         ScheduleCommand::Resume(args) => one(&args, out, Call::post(path(&args.schedule, ":resume"))).await,
         ScheduleCommand::Update(args) => update(*args, out).await,
         ScheduleCommand::RunNow(args) => {
-            let submitted = Client::new(&args.server.server)?.send(Call::post(path(&args.schedule, ":run"))).await?;
+            let submitted = args.server.client()?.send(Call::post(path(&args.schedule, ":run"))).await?;
             out.show(&submitted, || task::render(&submitted))
         }
         ScheduleCommand::Delete(args) => {
-            Client::new(&args.server.server)?.send(Call::delete(path(&args.schedule, ""))).await?;
+            args.server.client()?.send(Call::delete(path(&args.schedule, ""))).await?;
             let gone = serde_json::json!({"deleted": args.schedule});
             out.show(&gone, || format!("schedule {} is gone; tasks that it submitted continue", args.schedule))
         }
@@ -118,12 +118,12 @@ fn path(name: &str, rest: &str) -> String {
 }
 
 async fn one(args: &ScheduleArg, out: &Output, call: Call<'_>) -> anyhow::Result<()> {
-    let schedule = Client::new(&args.server.server)?.send(call).await?;
+    let schedule = args.server.client()?.send(call).await?;
     out.show(&schedule, || render_one(&schedule))
 }
 
 async fn create(args: CreateArgs, out: &Output) -> anyhow::Result<()> {
-    let client = Client::new(&args.server.server)?;
+    let client = args.server.client()?;
     if let Some(file) = &args.file {
         return create_from(&client, file, out).await;
     }
@@ -182,7 +182,7 @@ async fn update(args: UpdateArgs, out: &Output) -> anyhow::Result<()> {
         return Err(Usage(text).into());
     }
     let call = Call::patch(path(&args.schedule, "")).json_text(serde_json::to_string(&body)?);
-    let schedule = Client::new(&args.server.server)?.send(call).await?;
+    let schedule = args.server.client()?.send(call).await?;
     out.show(&schedule, || render_one(&schedule))
 }
 

@@ -7,11 +7,11 @@ use forerunner_console::{
 use serde_json::Value;
 
 use super::path;
-use crate::{client::Client, render::task, server_args::ServerArgs};
+use crate::{render::task, server_args::ServerArgs};
 
 /// Shows a task. For people it shows the attempts as well, if there was more than one or a failed one.
 pub async fn get(id: &str, server: &ServerArgs, out: &Output) -> anyhow::Result<()> {
-    let client = Client::new(&server.server)?;
+    let client = server.client()?;
     let task = client.get(path(id, "")?).await?;
     let attempts = if out.is_json() { Value::Null } else { client.get(path(id, "/attempts")?).await?.into_values() };
     out.show(&task, || {
@@ -23,7 +23,7 @@ pub async fn get(id: &str, server: &ServerArgs, out: &Output) -> anyhow::Result<
 
 /// Shows the attempts of a task, with the last lines of its agents.
 pub async fn list(id: &str, server: &ServerArgs, out: &Output) -> anyhow::Result<()> {
-    let attempts = Client::new(&server.server)?.get(path(id, "/attempts")?).await?;
+    let attempts = server.client()?.get(path(id, "/attempts")?).await?;
     out.show(&attempts, || render_list(&attempts) + &render_logs(&attempts))
 }
 

@@ -10,10 +10,7 @@ use forerunner_console::{
 use serde_json::{Value, json};
 
 use super::filter::FilterArgs;
-use crate::{
-    client::{Call, Client},
-    server_args::ServerArgs,
-};
+use crate::{client::Call, server_args::ServerArgs};
 
 /// One task by its id, or the tasks that meet conditions.
 #[derive(Debug, Args)]
@@ -76,7 +73,7 @@ pub async fn run(
     body.insert("dry_run".to_owned(), json!(args.dry_run));
     body.extend(more.map(|(name, value)| (name.to_owned(), value)));
     let mut body = Value::Object(body);
-    let client = Client::new(&args.server.server)?;
+    let client = args.server.client()?;
     let path = format!("/v1/tasks:{action}");
     let bar = progress::counter(if args.dry_run { "checked" } else { "tasks" });
     let mut total = Total::new(args.dry_run);

@@ -29,7 +29,7 @@ pub struct ExportArgs {
 /// Writes a line for each task that meets the conditions, the oldest first: so an import preserves the order of
 /// conversations.
 pub async fn run(args: &ExportArgs, out: &Output) -> anyhow::Result<()> {
-    let client = Client::new(&args.server.server)?;
+    let client = args.server.client()?;
     let ids = ids(&client, &args.filter.query()?).await?;
     let bar = progress::bar(ids.len() as u64, "tasks");
     let mut tasks = stream::iter(ids.into_iter().rev())

@@ -64,7 +64,7 @@ struct Total {
 
 /// Submits the tasks of a file that wait, in its order.
 pub async fn run(args: &ImportArgs, out: &Output) -> anyhow::Result<()> {
-    let client = Client::new(&args.server.server)?;
+    let client = args.server.client()?;
     let reader: Box<dyn BufRead> = match args.file.as_str() {
         "-" => Box::new(BufReader::new(std::io::stdin())),
         path => Box::new(BufReader::new(File::open(path).map_err(|error| Usage(format!("{path}: {error}")))?)),

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::{bulk, path, render_page};
-use crate::client::{Call, Client};
+use crate::client::Call;
 
 /// Tasks, and the pool to move them to.
 #[derive(Debug, Args)]
@@ -36,7 +36,7 @@ pub async fn run(args: &MoveArgs, out: &Output) -> anyhow::Result<()> {
         return Err(Usage("ids name the tasks; leave the conditions, --all and --dry-run out".to_owned()).into());
     }
     let paths = args.ids.iter().map(|id| path(id, "")).collect::<anyhow::Result<Vec<_>>>()?;
-    let (client, body) = (Client::new(&args.which.server.server)?, json!({ "pool": args.to }));
+    let (client, body) = (args.which.server.client()?, json!({ "pool": args.to }));
     let mut moved: Vec<Answer> = Vec::with_capacity(paths.len());
     for path in &paths {
         let so_far = || format!("after {} of {} tasks were moved", moved.len(), paths.len());

@@ -22,7 +22,7 @@ use self::{
     poller::Poller,
     screen::{Key, Screen},
 };
-use crate::{client::Client, server_args::ServerArgs, signals::Signals};
+use crate::{server_args::ServerArgs, signals::Signals};
 
 /// What to watch.
 #[derive(Debug, Args)]
@@ -43,7 +43,7 @@ const OFF_TERMINAL: Size = Size { width: 100, height: 40 };
 
 /// Watches a service until a key or a signal ends it.
 pub async fn run(args: TopArgs, out: &Output) -> anyhow::Result<()> {
-    let mut poller = Poller::new(Client::new(&args.server.server)?, args.pool);
+    let mut poller = Poller::new(args.server.client()?, args.pool);
     if out.is_json() {
         return lines(&poller, args.once).await;
     }
