@@ -9,10 +9,10 @@
   const byId = (id) => document.getElementById(id);
 
   const seen = { pools: null, pool: null, points: new Map(), changes: new Map(), answers: {}, nodes: [], node: null, version: null };
-  const link = { timer: 0, round: 0, failures: 0, failedAt: 0, nextAt: 0, heardAt: 0, reason: "", held: false, fresh: true, asking: false, again: false, aside: false };
+  const link = { timer: 0, round: 0, failures: 0, failedAt: 0, nextAt: 0, answeredAt: 0, reason: "", paused: false, fresh: true, polling: false, again: false, aside: false };
   let drawn = null, cursor = null;
 
-  // ---- asking -------------------------------------------------------------------------------
+  // ---- polling -------------------------------------------------------------------------------
   class Refused extends Error {}
 
   async function get(path) {
@@ -24,38 +24,38 @@
   // One part of the page that cannot be had does not keep the others away.
   const settle = (path) => get(path).then((value) => ({ value }), (error) => ({ error }));
 
-  async function ask() {
-    if (link.asking) { link.again = true; return; }
+  async function poll() {
+    if (link.polling) { link.again = true; return; }
     clearTimeout(link.timer);
-    link.asking = true;
+    link.polling = true;
     try {
       const { pools } = await get("/v1/pools");
       await askForPool(pools);
-      Object.assign(link, { failures: 0, heardAt: Date.now(), round: link.round + 1 });
+      Object.assign(link, { failures: 0, answeredAt: Date.now(), round: link.round + 1 });
     } catch (error) {
       link.failedAt ||= Date.now();
       link.failures += 1;
       link.reason = error instanceof Refused ? error.message : "it does not answer";
     }
-    link.asking = false;
+    link.polling = false;
     if (!link.failures) link.failedAt = 0;
     show();
-    if (link.again) { link.again = false; return ask(); }
+    if (link.again) { link.again = false; return poll(); }
     schedule();
   }
 
   function schedule() {
     clearTimeout(link.timer);
-    if (link.held || document.hidden) return tell();
+    if (link.paused || document.hidden) return showStatus();
     const pause = link.failures ? Math.min(PERIOD_MS * 2 ** (link.failures - 1), LONGEST_MS) : PERIOD_MS;
     link.nextAt = Date.now() + pause;
-    link.timer = setTimeout(ask, pause);
-    tell();
+    link.timer = setTimeout(poll, pause);
+    showStatus();
   }
 
   async function askForPool(pools) {
     // What was missed cannot be filled up by the last minute.
-    if (link.failures || Date.now() - link.heardAt > GAP_MS) link.fresh = true;
+    if (link.failures || Date.now() - link.answeredAt > GAP_MS) link.fresh = true;
     const pool = choose(pools);
     if (link.fresh || link.round % ROUNDS_BETWEEN === 0) askAside(pool);
     const history = pool == null ? null : await settle(parts.path(pool, "/history?minutes=" + (link.fresh ? MINUTES : 1)));
@@ -125,13 +125,13 @@
     const isOther = seen.node && id && seen.node !== id;
     seen.version ||= here && here.version;
     seen.node = id || seen.node;
-    if (isOther) { forget(seen.pool); ask(); }
+    if (isOther) { forget(seen.pool); poll(); }
   }
 
   // ---- showing ------------------------------------------------------------------------------
   const now = () => {
     const history = seen.answers.history && seen.answers.history.value;
-    return history ? Date.parse(history.at) + Math.max(0, link.failures ? 0 : Date.now() - link.heardAt) : Date.now();
+    return history ? Date.parse(history.at) + Math.max(0, link.failures ? 0 : Date.now() - link.answeredAt) : Date.now();
   };
   const problem = (what, answer) => answer && answer.error ? [notice("warn", `${what} cannot be shown just now: ${answer.error instanceof Refused ? answer.error.message : "no answer came"}`)] : [];
 
@@ -196,12 +196,12 @@
   }
 
   // ---- how the connection is ----------------------------------------------------------------
-  function tell() {
+  function showStatus() {
     const words = byId("live"), left = Math.max(0, Math.ceil((link.nextAt - Date.now()) / 1000));
-    const [text, kind] = link.held ? ["paused; figures are as they were at " + (link.heardAt ? parts.time(link.heardAt) : "–"), ""]
-      : link.failures ? [`no answer for ${seconds(Math.round((Date.now() - (link.heardAt || link.failedAt)) / 1000) || 1)} (${link.reason}); ${link.asking ? "trying now" : `next try in ${left} s`}`, "off"]
-      : link.heardAt ? ["live, every 2 s", "on"] : ["connecting", ""];
-    // A reader of the screen is told of changes, not of each second.
+    const [text, kind] = link.paused ? ["paused; figures are as they were at " + (link.answeredAt ? parts.time(link.answeredAt) : "–"), ""]
+      : link.failures ? [`no answer for ${seconds(Math.round((Date.now() - (link.answeredAt || link.failedAt)) / 1000) || 1)} (${link.reason}); ${link.polling ? "trying now" : `next try in ${left} s`}`, "off"]
+      : link.answeredAt ? ["live, every 2 s", "on"] : ["connecting", ""];
+    // A screen reader announces changes, not of each second.
     words.setAttribute("aria-live", link.failures > 1 ? "off" : "polite");
     if (words.textContent !== text) words.textContent = text;
     words.className = kind;
@@ -268,16 +268,16 @@
   box.addEventListener("focusout", () => setTimeout(() => {
     if (cursor && cursor.chart && !box.contains(document.activeElement)) { cursor = null; showCursor(); }
   }));
-  addEventListener("hashchange", () => { link.failures = 0; ask(); });
+  addEventListener("hashchange", () => { link.failures = 0; poll(); });
   addEventListener("resize", show);
-  document.addEventListener("visibilitychange", () => { if (document.hidden) clearTimeout(link.timer); else if (!link.held) ask(); });
-  byId("hold").addEventListener("click", () => {
-    link.held = !link.held;
-    byId("hold").setAttribute("aria-pressed", String(link.held));
-    byId("hold").textContent = link.held ? "Go on" : "Pause this page";
-    if (link.held) { clearTimeout(link.timer); tell(); } else ask();
+  document.addEventListener("visibilitychange", () => { if (document.hidden) clearTimeout(link.timer); else if (!link.paused) poll(); });
+  byId("pause").addEventListener("click", () => {
+    link.paused = !link.paused;
+    byId("pause").setAttribute("aria-pressed", String(link.paused));
+    byId("pause").textContent = link.paused ? "Continue" : "Pause this page";
+    if (link.paused) { clearTimeout(link.timer); showStatus(); } else poll();
   });
-  setInterval(tell, 1000);
+  setInterval(showStatus, 1000);
   document.title = `Forerunner · ${location.host}`;
-  ask();
+  poll();
 })();

@@ -13,7 +13,7 @@ const parts = (() => {
     outage: "what the agents depend on fails, or has just failed: the pool keeps its size",
   };
   const causes = { tick: "regular tick", surge: "surge", backlog: "backlog", agent_lost: "agent lost", service_shift: "durations changed", settings: "settings changed" };
-  const sources = { new: "new", agent: "the agent held it", node: "from the node's memory", delta: "the node read what it lacked", store: "read from the store" };
+  const sources = { new: "new", agent: "resident in the agent", node: "from the node's cache", delta: "the node read what it lacked", store: "read from the store" };
   const states = {
     running: ["running", "good"], paused: ["paused", "warn"], circuit_open: ["circuit open", "bad"], dependency_open: ["outage", "bad"],
     ready: ["ready", "good"], busy: ["busy", "busy"], starting: ["starting", ""], cooldown: ["stopping", ""], stopped: ["stopped", ""], failed: ["failed", "bad"],
@@ -162,7 +162,7 @@ const parts = (() => {
     const shown = list.slice().sort((a, b) => (RANK[a.state] ?? 4) - (RANK[b.state] ?? 4)).slice(0, MOST);
     const left = list.length - shown.length;
     note.textContent = [several && "those of this node", left > 0 && `${number(shown.length)} of ${number(list.length)}`].filter(Boolean).join("; ");
-    const held = (agent) => {
+    const resident = (agent) => {
       if (!agent.context) return null;
       const more = Math.max(0, agent.contexts_resident - 1);
       return html("span", {}, code(agent.context), ` ${bytes(agent.context_bytes)}${more ? `, and ${number(more)} more` : ""}`);
@@ -171,7 +171,7 @@ const parts = (() => {
       ["agent", (agent) => html("code", { title: agent.id }, short(agent.id)), "left"],
       ["state", (agent) => state(states, agent.state), "left"],
       ["task", (agent) => agent.task ? link("/v1/tasks/" + agent.task, short(agent.task), "agent-task-" + agent.id) : null, "left"],
-      ["contexts held", held, "left long"],
+      ["resident contexts", resident, "left long"],
       ["last used", (agent) => agent.last_used ? ago(agent.last_used, now) : null],
       ["tasks", (agent) => number(agent.tasks)],
       ["cold start", (agent) => agent.cold_start_s == null ? null : seconds(agent.cold_start_s)],
@@ -221,13 +221,13 @@ const parts = (() => {
   }
 
   function nodes(box, list) {
-    const held = (node) => Object.entries(node.pools).map(([pool, a]) => `${pool}: ${a.busy} busy, ${a.ready} ready, ${a.starting} starting`).join("; ");
+    const agents = (node) => Object.entries(node.pools).map(([pool, a]) => `${pool}: ${a.busy} busy, ${a.ready} ready, ${a.starting} starting`).join("; ");
     table(box, [
       ["node", (node) => html("code", { title: node.id }, short(node.id)), "left"],
       ["role", (node) => (node.leads ? "leads" : "follows") + (node.this ? ", shows this page" : ""), "left"],
       ["version", (node) => node.version, "left"],
       ["started", (node) => new Date(node.started_at).toLocaleString(), "left"],
-      ["agents", held, "left long"],
+      ["agents", agents, "left long"],
     ], list, "No node is known.", (node) => node.this ? "chosen" : null);
   }
 

@@ -76,8 +76,8 @@ const plots = (() => {
     const most = Math.max(view.top * 1.06, view.whole ? 1 : 1e-3), height = view.height;
     const y = (v) => height - (height - TOP) * Math.min(v, most) / most, x = (i) => scale.x(data.t[i]);
     const last = (name) => data[name].findLast((v) => v != null);
-    const told = view.series.filter((s) => s && s.line && s.name).map((s) => `${s.name} ${(view.label || number)(last(s.line))}`);
-    const root = frame(view, scale, isLast, `${view.title}, ${view.unit}. Newest: ${told.join(", ")}. Arrow keys move through time.`);
+    const values = view.series.filter((s) => s && s.line && s.name).map((s) => `${s.name} ${(view.label || number)(last(s.line))}`);
+    const root = frame(view, scale, isLast, `${view.title}, ${view.unit}. Newest: ${values.join(", ")}. Arrow keys move through time.`);
     const step = view.whole ? Math.max(1, nice(most, 3)) : nice(most, 3), label = view.axis || axisNumber(step);
     for (let v = 0; v <= most; v += step) {
       root.append(line(LEFT, y(v), scale.width - RIGHT, y(v), v === 0 ? "axis" : "grid"), text(LEFT - 7, y(v) + 4, label(v), "end"));
@@ -117,7 +117,7 @@ const plots = (() => {
     const y = (v) => zero - Math.sign(v) * (zero - TOP - 8) * Math.sqrt(Math.abs(v) / most);
     const ups = changes.filter((c) => c.desired > c.before).length;
     const view = { key: "decisions", title: "Decisions", height };
-    const root = frame(view, scale, true, `Decisions: ${ups} to hold more agents, ${changes.length - ups} to hold fewer. Arrow keys move through time.`);
+    const root = frame(view, scale, true, `Decisions: ${ups} to have more agents, ${changes.length - ups} to have fewer. Arrow keys move through time.`);
     for (const v of [most, 0, -most]) root.append(line(LEFT, y(v), scale.width - RIGHT, y(v), v ? "grid" : "axis"), text(LEFT - 7, y(v) + 4, (v > 0 ? "+" : v < 0 ? "−" : "") + Math.abs(v), "end"));
     timeAxis(root, scale, height, true);
     for (const c of changes) {
@@ -129,7 +129,7 @@ const plots = (() => {
     }
     root.append(line(0, TOP, 0, height, "cursor"));
     const sample = (kind, d) => svg("svg", { viewBox: "0 0 22 10", "aria-hidden": "true" }, svg("path", { class: kind, d }));
-    const keys = [html("span", {}, sample("up", "M11 1l4 8h-8Z"), "hold more"), html("span", {}, sample("down", "M11 9l4 -8h-8Z"), "hold fewer")];
+    const keys = [html("span", {}, sample("up", "M11 1l4 8h-8Z"), "more agents"), html("span", {}, sample("down", "M11 9l4 -8h-8Z"), "fewer agents")];
     return plot("Decisions", "± agents wanted, square-root scale", keys, root);
   }
 
