@@ -183,7 +183,8 @@ mod tests {
 
     #[test]
     fn an_example_is_found_by_its_name_and_has_a_title() {
-        assert!(example("clairvoyant").expect_err("no such example").0.contains("use one of fixed, holt, hpa"));
+        let refused = example("clairvoyant").expect_err("no such example").0;
+        assert!(refused.contains("`clairvoyant`; use one of ") && refused.contains("fixed, holt, hpa"), "{refused}");
         for (name, text) in examples() {
             assert!(title(&text).len() > 20 && title(&text).len() < 160, "{name}: {}", title(&text));
         }
