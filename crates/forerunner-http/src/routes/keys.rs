@@ -37,7 +37,7 @@ pub(super) const CALLS: &[Call] = &[
         operation: Some(|| {
             let about = "The key is in this answer, and never shown again. All nodes accept it within 10 seconds.";
             let op = Op::new("createKey", about)
-                .takes::<NewApiKey>("What the key may do.")
+                .body::<NewApiKey>("What the key may do.")
                 .answers::<MadeView<'_>>(201, "The key.");
             op.refuses(BODY).refuses(&[INVALID_VALUE, API_KEY_CONFLICT, API_KEYS_FULL]).refuses(STORE)
         }),
@@ -51,7 +51,7 @@ pub(super) const CALLS: &[Call] = &[
         operation: Some(|| {
             let about = "Makes another key of the same name that may do the same. The old one expires after `overlap`.";
             let op = Op::new("rotateKey", about)
-                .takes::<Rotation>("How long the old key counts.")
+                .body::<Rotation>("How long the old key counts.")
                 .answers::<MadeView<'_>>(201, "The new key.");
             of_key(op).refuses(BODY).refuses(&[API_KEYS_FULL])
         }),
