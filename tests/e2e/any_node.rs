@@ -179,9 +179,8 @@ async fn a_task_that_the_store_alone_believes_to_run_is_run() {
     let claimed = server.sql(
         url.rsplit('/').next().expect("a name"),
         &format!(
-            "WITH r AS (DELETE FROM ready RETURNING task) UPDATE tasks SET state = 2, epoch = epoch + 1, attempt = 1, \
-             started_at = submitted, node = '{holder}' FROM (SELECT r.task, i.submitted_at AS submitted FROM r \
-             JOIN inputs i USING (task)) c WHERE tasks.task = c.task RETURNING 1"
+            "UPDATE live SET state = 2, epoch = epoch + 1, attempt = 1, started_at = submitted_at, node = '{holder}' \
+             WHERE state = 1 RETURNING 1"
         ),
     );
     assert_eq!(claimed.lines().count(), 2, "{claimed}");

@@ -36,6 +36,7 @@ mod queue;
 mod restart;
 mod retry;
 mod schedule;
+mod scheduling_key;
 mod shares;
 mod task;
 mod task_error;
@@ -73,6 +74,7 @@ pub use schedule::{
     CatchUp, GRACE, LastRun, MAX_CATCH_UP, MAX_CRON_BYTES, Overlap, SHORTEST_INTERVAL, Schedule, ScheduleDefinition,
     ScheduleState, SkipReason, Step, key_of, name_in_key, next_step,
 };
+pub use scheduling_key::SchedulingKey;
 pub use shares::{Member, shares};
 pub use task::Task;
 pub use task_error::{DependencyFault, ErrorKind, Outcome, TaskError};

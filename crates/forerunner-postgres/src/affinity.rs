@@ -14,33 +14,20 @@ use crate::{
 
 /// How long a task is reserved for the node that has its context. The node is notified at once, or finds the task at
 /// its next poll, which is once a second.
-pub(crate) const HOLD: Duration = Duration::from_secs(1);
-
-/// Which claimable task, or tasks.
-pub(crate) enum Which {
-    Row(i64),
-    Rows(Vec<i64>),
-    Id(Uuid),
-}
+pub(crate) const AFFINITY_WINDOW: Duration = Duration::from_secs(1);
 
 impl Tx<'_> {
-    /// Reserves a claimable task for the node that committed its context last, if that node lives, for a moment.
-    pub async fn leave_to_holder(&self, which: &Which) -> Sql<()> {
-        let (condition, value): (_, (&(dyn ToSql + Sync), Type)) = match which {
-            Which::Row(row) => ("t.task = $1", (row, Type::INT8)),
-            Which::Rows(rows) => ("t.task = ANY ($1)", (rows, Type::INT8_ARRAY)),
-            Which::Id(id) => ("t.id = $1", (id, Type::UUID)),
-        };
-        let sql = format!(
-            "WITH w AS (SELECT t.pool, t.context, t.priority, t.due, t.task, CASE WHEN $2 THEN \
-             (extract(epoch FROM clock_timestamp()) * 1000000)::int8 ELSE t.due END AS now FROM tasks t \
-             WHERE {condition}) UPDATE ready r SET preferred_node = c.node, preferred_until = w.now + $3 \
-             FROM w JOIN contexts c ON c.pool = w.pool AND c.name = w.context JOIN nodes n ON n.node = c.node \
-             AND n.report IS NOT NULL AND n.lease_until >= w.now \
-             WHERE r.pool = w.pool AND r.urgency = 9 - w.priority AND r.due = w.due AND r.task = w.task RETURNING r.pool"
-        );
-        let hold = micros(HOLD);
-        let rows = self.query(&sql, &[value, (&self.database_time, Type::BOOL), (&hold, Type::INT8)]).await?;
+    /// Reserves claimable tasks for the nodes that committed their contexts last, if those nodes live, for a moment.
+    pub async fn leave_to_preferred(&self, ids: &[Uuid]) -> Sql<()> {
+        let sql = "WITH w AS (SELECT t.id, t.pool, t.context, CASE WHEN $2 THEN \
+                   (extract(epoch FROM clock_timestamp()) * 1000000)::int8 ELSE t.due END AS now FROM live t \
+                   WHERE t.id = ANY ($1)) UPDATE live r SET preferred_node = c.node, preferred_until = w.now + $3 \
+                   FROM w JOIN contexts c ON c.pool = w.pool AND c.name = w.context JOIN nodes n ON n.node = c.node \
+                   AND n.report IS NOT NULL AND n.lease_until >= w.now WHERE r.id = ANY (ARRAY[w.id]) RETURNING r.pool";
+        let hold = micros(AFFINITY_WINDOW);
+        let params =
+            [(&ids as &(dyn ToSql + Sync), Type::UUID_ARRAY), (&self.database_time, Type::BOOL), (&hold, Type::INT8)];
+        let rows = self.query(sql, &params).await?;
         for row in &rows {
             if let Ok(pool) = PoolName::new(get::<String>(row, 0)?) {
                 self.hints().work.insert(pool);

@@ -65,8 +65,8 @@ impl Stored {
 
 impl Tx<'_> {
     pub async fn attempts(&self, task: TaskId) -> Sql<Option<Vec<AttemptRecord>>> {
-        let sql = "SELECT attempts::text FROM tasks WHERE id = $1 UNION ALL \
-                   SELECT attempts::text FROM history WHERE id = $1 AND finished_at >= $2";
+        let sql = "SELECT attempts::text FROM live WHERE id = $1 UNION ALL \
+                   SELECT attempts::text FROM ended WHERE id = $1 AND finished_at >= $2";
         let earliest = earliest_end(*task.as_uuid());
         let params = [(task.as_uuid() as &(dyn ToSql + Sync), Type::UUID), (&earliest, Type::INT8)];
         let rows = self.query(sql, &params).await?;

@@ -84,7 +84,7 @@ impl Tx<'_> {
     }
 
     pub async fn rebase(&self, base: &ContextBase) -> Sql<bool> {
-        self.lock_line(&base.pool, &base.context).await?;
+        self.lock_context(&base.pool, &base.context).await?;
         let sql = "SELECT c.context FROM contexts c JOIN frames f ON f.context = c.context AND f.version = $4 \
                    WHERE c.pool = $1 AND c.name = $2 AND c.born = $3";
         let (born, version) = (base.born as i64, base.version as i64);
@@ -105,9 +105,9 @@ impl Tx<'_> {
     }
 
     pub async fn delete_context(&self, pool: &PoolName, context: &ContextId) -> Sql<Result<(), StateConflict>> {
-        self.lock_line(pool, context).await?;
+        self.lock_context(pool, context).await?;
         let named = [(&pool.as_str() as &(dyn ToSql + Sync), Type::TEXT), (&context.as_str(), Type::TEXT)];
-        if let Some(task) = self.first_of_line(pool, context).await? {
+        if let Some(task) = self.first_of_context(pool, context).await? {
             return Ok(Err(StateConflict::ContextInUse { context: context.clone(), task }));
         }
         let sql = "DELETE FROM contexts WHERE pool = $1 AND name = $2 RETURNING context";
@@ -119,9 +119,8 @@ impl Tx<'_> {
         Ok(Ok(()))
     }
 
-    async fn first_of_line(&self, pool: &PoolName, context: &ContextId) -> Sql<Option<TaskId>> {
-        let sql = "SELECT t.id FROM context_queue l JOIN tasks t ON t.task = ANY (ARRAY[l.task]) WHERE l.pool = $1 AND l.context = $2 \
-                   ORDER BY l.rank, l.due, l.task LIMIT 1";
+    async fn first_of_context(&self, pool: &PoolName, context: &ContextId) -> Sql<Option<TaskId>> {
+        let sql = "SELECT id FROM context_queue WHERE pool = $1 AND context = $2 ORDER BY rank, due, id LIMIT 1";
         let rows = self.query(sql, &[(&pool.as_str(), Type::TEXT), (&context.as_str(), Type::TEXT)]).await?;
         rows.first().map(|row| Ok(TaskId::from_uuid(get(row, 0)?))).transpose()
     }
@@ -145,8 +144,8 @@ impl Tx<'_> {
             let (Ok(pool), Ok(Some(context))) = (PoolName::new(get::<String>(row, 0)?), context_id(row, 1)) else {
                 continue;
             };
-            self.lock_line(&pool, &context).await?;
-            // A task may have come, and even ended, before the line was locked.
+            self.lock_context(&pool, &context).await?;
+            // A task may have come, and even ended, before the context was locked.
             let sql = "DELETE FROM contexts c WHERE c.pool = $1 AND c.name = $2 AND c.updated_at < $3 \
                        AND NOT EXISTS (SELECT 1 FROM context_queue l WHERE l.pool = c.pool AND l.context = c.name) \
                        RETURNING c.context";
@@ -164,11 +163,10 @@ impl Tx<'_> {
     }
 
     /// Records the cost of the context of a task.
-    pub async fn note_context_cost(&self, task: i64, cost: &ContextCost) -> Sql<()> {
+    pub async fn note_context_cost(&self, task: TaskId, cost: &ContextCost) -> Sql<()> {
         let text = serde_json::to_string(cost).map_err(|error| Fault::unreadable(error.to_string()))?;
-        let sql = "INSERT INTO context_costs (task, cost) VALUES ($1, $2) \
-                   ON CONFLICT (task) DO UPDATE SET cost = excluded.cost RETURNING task";
-        self.run(sql, &[(&task, Type::INT8), (&text, Type::TEXT)]).await.map(drop)
+        let sql = "UPDATE live SET cost = $2 WHERE id = $1 RETURNING id";
+        self.run(sql, &[(task.as_uuid(), Type::UUID), (&text, Type::TEXT)]).await.map(drop)
     }
 
     pub async fn context(&self, asked: &ContextRead) -> Sql<Option<StoredContext>> {

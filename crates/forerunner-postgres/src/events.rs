@@ -17,6 +17,7 @@ use tokio_postgres::{
     Row,
     types::{ToSql, Type},
 };
+use uuid::Uuid;
 
 use crate::{
     batch::Member,
@@ -28,25 +29,25 @@ use crate::{
 
 /// The row of a task with its stored events, all of one snapshot.
 const READ: &str = "\
-SELECT t.state, t.epoch, t.attempt, coalesce(i.submitted_at, t.due), t.due, t.started_at, t.finished_at, t.error_kind, t.error,
-    (SELECT max(l.seq) FROM events l WHERE l.task = t.task AND l.seq >= $3 + ((t.epoch & 8796093022207) << $4)) AS last,
+SELECT t.state, t.epoch, t.attempt, coalesce(t.submitted_at, t.due), t.due, t.started_at, t.finished_at, t.error_kind, t.error,
+    (SELECT max(l.seq) FROM events l WHERE l.id = t.id AND l.seq >= $3 + ((t.epoch & 8796093022207) << $4)) AS last,
     e.seq, e.at, e.kind, e.attempt, e.error_kind, e.text
-FROM tasks t LEFT JOIN inputs i ON i.task = ANY (ARRAY[t.task]) LEFT JOIN LATERAL (
-    SELECT * FROM events v WHERE v.task = t.task AND v.seq > $2 ORDER BY v.seq LIMIT $5
+FROM live t LEFT JOIN LATERAL (
+    SELECT * FROM events v WHERE v.id = t.id AND v.seq > $2 ORDER BY v.seq LIMIT $5
 ) e ON true
 WHERE t.id = $1 ORDER BY e.seq";
 
 /// The same of an ended task: its row has the ends of its attempts, and `events` has the events of its agents, for a
 /// while.
 const READ_ENDED: &str = "\
-SELECT t.state, t.epoch, t.attempt, t.submitted_at, t.due, t.started_at, t.finished_at, t.error_kind, t.error,
+SELECT t.state, t.epoch, t.attempt, coalesce(t.submitted_at, t.due), t.due, t.started_at, t.finished_at, t.error_kind, t.error,
     greatest(
-        (SELECT max(l.seq) FROM events l WHERE l.task = t.task AND l.seq >= $3 + ((t.epoch & 8796093022207) << $4)),
+        (SELECT max(l.seq) FROM events l WHERE l.id = t.id AND l.seq >= $3 + ((t.epoch & 8796093022207) << $4)),
         (SELECT max((l->>0)::int8) FROM jsonb_array_elements(t.log) l WHERE (l->>0)::int8 >= $3 + ((t.epoch & 8796093022207) << $4))
     ) AS last,
     e.seq, e.at, e.kind, e.attempt, e.error_kind, e.text
-FROM history t LEFT JOIN LATERAL (
-    SELECT v.seq, v.at, v.kind, v.attempt, v.error_kind, v.text FROM events v WHERE v.task = t.task AND v.seq > $2
+FROM ended t LEFT JOIN LATERAL (
+    SELECT v.seq, v.at, v.kind, v.attempt, v.error_kind, v.text FROM events v WHERE v.id = t.id AND v.seq > $2
     UNION ALL
     SELECT (l->>0)::int8, (l->>1)::int8, (l->>2)::int2, (l->>3)::int8, l->>4, l->>5
     FROM jsonb_array_elements(t.log) l WHERE (l->>0)::int8 > $2
@@ -56,10 +57,10 @@ WHERE t.id = $1 AND t.finished_at >= $6 ORDER BY e.seq";
 
 /// The newest epoch of a task, and the first numbers of its attempts before.
 const LEGS: &str = "\
-SELECT t.epoch, ARRAY(SELECT l.seq FROM events l WHERE l.task = t.task AND l.kind = 2) FROM tasks t WHERE t.id = $1
+SELECT t.epoch, ARRAY(SELECT l.seq FROM events l WHERE l.id = t.id AND l.kind = 2) FROM live t WHERE t.id = $1
 UNION ALL
 SELECT t.epoch, ARRAY(SELECT (l->>0)::int8 FROM jsonb_array_elements(t.log) l WHERE (l->>2)::int8 = 2)
-FROM history t WHERE t.id = $1 AND t.finished_at >= $2";
+FROM ended t WHERE t.id = $1 AND t.finished_at >= $2";
 
 /// Columns of events to be written.
 #[derive(Default)]
@@ -85,7 +86,6 @@ impl Rows {
 
 /// A task that had ended and is sent back to its queue, as it was.
 pub(crate) struct Redriven {
-    pub row: i64,
     pub id: TaskId,
     pub epoch: LeaseEpoch,
     pub attempt: u32,
@@ -129,16 +129,16 @@ impl Member for AttemptEvent {
 impl Tx<'_> {
     /// Stores events of agents under leases that have not ended.
     async fn say(&self, said: &[&AttemptEvent]) -> Sql<()> {
-        let sql = "WITH s AS MATERIALIZED (SELECT t.task, s.id, s.epoch, s.seq, s.at, s.kind, s.text, s.forget \
+        let sql = "WITH s AS MATERIALIZED (SELECT s.* \
                    FROM unnest($1::uuid[], $2::int8[], $3::int8[], $4::int8[], $5::int2[], $6::text[], $7::int8[]) \
                    AS s (id, epoch, seq, at, kind, text, forget) \
-                   JOIN tasks t ON t.id = ANY (ARRAY[s.id]) AND t.epoch = s.epoch AND t.state::int4 = 2), \
-                   b AS (UPDATE tasks t SET started_at = s.at FROM s \
-                   WHERE t.task = ANY (ARRAY[s.task]) AND t.started_at IS NULL), \
-                   f AS (DELETE FROM events v USING s WHERE v.task = ANY (ARRAY[s.task]) AND v.kind >= $8 AND v.seq < s.forget \
+                   JOIN live t ON t.id = ANY (ARRAY[s.id]) AND t.epoch = s.epoch AND t.state = 2), \
+                   b AS (UPDATE live t SET started_at = COALESCE(t.started_at, s.at), has_events = true FROM s \
+                   WHERE t.id = ANY (ARRAY[s.id]) AND (t.started_at IS NULL OR NOT t.has_events)), \
+                   f AS (DELETE FROM events v USING s WHERE v.id = ANY (ARRAY[s.id]) AND v.kind >= $8 AND v.seq < s.forget \
                    AND v.seq > s.forget - (s.forget & $9)) \
-                   INSERT INTO events (task, seq, at, kind, text) SELECT task, seq, at, kind, text FROM s \
-                   ON CONFLICT (task, seq) DO NOTHING RETURNING task";
+                   INSERT INTO events (id, seq, at, kind, text) SELECT id, seq, at, kind, text FROM s \
+                   ON CONFLICT (id, seq) DO NOTHING RETURNING id";
         let ids: Vec<_> = said.iter().map(|one| *one.task.as_uuid()).collect();
         let epochs: Vec<_> = said.iter().map(|one| one.epoch.0 as i64).collect();
         let seqs: Vec<_> = said.iter().map(|one| one.seq as i64).collect();
@@ -171,57 +171,58 @@ impl Tx<'_> {
             rows.state(after_seq(epoch, None), now, state, attempt, error.as_ref());
         }
         self.hints().said.insert(id);
-        self.write(lease.row, &rows).await
+        self.write(id, &rows).await
     }
 
     /// Writes down that a task whose agent had asked something is in its queue again.
-    pub async fn log_answer(&self, row: i64, task: &Task, now: Timestamp) -> Sql<()> {
+    pub async fn log_answer(&self, task: &Task, now: Timestamp) -> Sql<()> {
         let asked = after_seq(task.epoch, None);
         let mut rows = Rows::default();
         rows.state(after_seq(task.epoch, Some(asked)), now, task.state, task.attempt, None);
         self.hints().said.insert(task.id);
-        self.write(row, &rows).await
+        self.write(task.id, &rows).await
     }
 
     /// Records what a retry by hand undoes in a task that has ended, and the retry. `due` is that of the time before.
-    pub async fn log_redrive(&self, row: i64, ended: &Task, due: Timestamp, now: Timestamp) -> Sql<()> {
+    pub async fn log_redrive(&self, ended: &Task, due: Timestamp, now: Timestamp) -> Sql<()> {
         let Task { id, epoch, attempt, submitted_at, started_at, finished_at, state, .. } = *ended;
         let error = ended.error.clone();
-        let ended = Redriven { row, id, epoch, attempt, submitted_at, due, started_at, finished_at, state, error };
+        let ended = Redriven { id, epoch, attempt, submitted_at, due, started_at, finished_at, state, error };
         self.log_redrives(&[ended], now).await
     }
 
     /// The same for many tasks.
     pub async fn log_redrives(&self, ended: &[Redriven], now: Timestamp) -> Sql<()> {
-        let sql = "SELECT s.task, (SELECT max(seq) FROM events v WHERE v.task = s.task AND v.seq >= s.first) \
-                   FROM unnest($1::int8[], $2::int8[]) AS s (task, first)";
-        let tasks: Vec<i64> = ended.iter().map(|task| task.row).collect();
+        let sql = "SELECT s.id, (SELECT max(seq) FROM events v WHERE v.id = s.id AND v.seq >= s.first) \
+                   FROM unnest($1::uuid[], $2::int8[]) AS s (id, first)";
+        let tasks: Vec<Uuid> = ended.iter().map(|task| *task.id.as_uuid()).collect();
         let firsts: Vec<i64> = ended.iter().map(|task| after_seq(task.epoch, None) as i64).collect();
-        let found = self.query(sql, &[(&tasks, Type::INT8_ARRAY), (&firsts, Type::INT8_ARRAY)]).await?;
+        let found = self.query(sql, &[(&tasks, Type::UUID_ARRAY), (&firsts, Type::INT8_ARRAY)]).await?;
         let mut lasts = HashMap::with_capacity(found.len());
         for row in &found {
-            lasts.insert(get::<i64>(row, 0)?, get::<Option<i64>>(row, 1)?.map(i64::unsigned_abs));
+            lasts.insert(get::<Uuid>(row, 0)?, get::<Option<i64>>(row, 1)?.map(i64::unsigned_abs));
         }
         let (mut rows, mut owners) = (Rows::default(), Vec::new());
         for task in ended {
-            rows.retry(task, lasts.get(&task.row).copied().flatten(), now);
-            owners.resize(rows.seq.len(), task.row);
+            rows.retry(task, lasts.get(task.id.as_uuid()).copied().flatten(), now);
+            owners.resize(rows.seq.len(), *task.id.as_uuid());
             self.hints().said.insert(task.id);
         }
         self.write_many(&owners, &rows).await
     }
 
-    async fn write(&self, row: i64, rows: &Rows) -> Sql<()> {
-        self.write_many(&vec![row; rows.seq.len()], rows).await
+    async fn write(&self, task: TaskId, rows: &Rows) -> Sql<()> {
+        self.write_many(&vec![*task.as_uuid(); rows.seq.len()], rows).await
     }
 
     /// Writes events, each for the task in the same place.
-    async fn write_many(&self, tasks: &[i64], rows: &Rows) -> Sql<()> {
-        let sql = "INSERT INTO events (task, seq, at, kind, attempt, error_kind, text) SELECT s.* FROM unnest($1::int8[], \
+    async fn write_many(&self, tasks: &[Uuid], rows: &Rows) -> Sql<()> {
+        let sql = "WITH t AS (UPDATE live SET has_events = true WHERE id = ANY ($1) AND NOT has_events) \
+                   INSERT INTO events (id, seq, at, kind, attempt, error_kind, text) SELECT s.* FROM unnest($1::uuid[], \
                    $2::int8[], $3::int8[], $4::int2[], $5::int8[], $6::text[], $7::text[]) s \
-                   ON CONFLICT (task, seq) DO NOTHING RETURNING task";
+                   ON CONFLICT (id, seq) DO NOTHING RETURNING id";
         let params = [
-            (&tasks as &(dyn ToSql + Sync), Type::INT8_ARRAY),
+            (&tasks as &(dyn ToSql + Sync), Type::UUID_ARRAY),
             (&rows.seq, Type::INT8_ARRAY),
             (&rows.at, Type::INT8_ARRAY),
             (&rows.kind, Type::INT2_ARRAY),

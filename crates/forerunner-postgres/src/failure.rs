@@ -116,7 +116,7 @@ impl Fault {
         match self {
             Self::Conflict => unavailable("other nodes changed the same tasks at the same time"),
             Self::Unreadable(reason) => StoreError::Unreadable { store: KIND, reason: reason.clone() },
-            Self::Damaged(unread) => StoreError::Unreadable { store: KIND, reason: unread.damage.to_string() },
+            Self::Damaged(unread) => StoreError::Unreadable { store: KIND, reason: unread.to_string() },
             Self::Slow(what) => unavailable(*what),
             Self::NotBegun(why) | Self::OutcomeUnknown(why) => unavailable(why.as_str()),
             Self::Engine(error) if error.code() == Some(&SqlState::DISK_FULL) => {

@@ -12,7 +12,7 @@ use tokio_postgres::{
 use crate::{
     failure::{Fault, Sql},
     rows::{
-        AFTER, clean, ended_columns, get, optional_time, parsed_cost, salvaged, state, state_of, stored, task_columns,
+        AFTER, clean, ended_columns, get, live_columns, optional_time, parsed_cost, salvaged, state, state_of, stored,
     },
     scan_cursors::from_floors,
     tables::earliest_end,
@@ -49,9 +49,9 @@ impl Tx<'_> {
 
     pub async fn counts(&self, pool: &PoolName) -> Sql<TaskCounts> {
         // One statement, so that all is of one snapshot.
-        let sql = "SELECT state, count(*), (SELECT count(*) FROM ready WHERE pool = $1), \
-                   (SELECT min(run_at) FROM tasks WHERE pool = $1 AND state = 0) \
-                   FROM (SELECT state FROM tasks WHERE pool = $1 UNION ALL SELECT state FROM history WHERE pool = $1) t \
+        let sql = "SELECT state, count(*), (SELECT count(*) FROM live WHERE pool = $1 AND queue_key IS NOT NULL \
+                   AND state = 1), (SELECT min(wakes_at) FROM live WHERE pool = $1 AND wakes_at IS NOT NULL) \
+                   FROM (SELECT state FROM live WHERE pool = $1 UNION ALL SELECT state FROM ended WHERE pool = $1) t \
                    GROUP BY state";
         let mut counts = TaskCounts::default();
         for row in &self.query(sql, &[(&pool.as_str(), Type::TEXT)]).await? {
@@ -66,9 +66,9 @@ impl Tx<'_> {
 
     /// Hops from pool to pool along the index.
     pub async fn pools_with_tasks(&self) -> Sql<Vec<PoolName>> {
-        let sql = "WITH RECURSIVE p AS ((SELECT pool FROM tasks ORDER BY pool LIMIT 1) UNION ALL SELECT (SELECT t.pool \
-                   FROM tasks t WHERE t.pool > p.pool ORDER BY t.pool LIMIT 1) FROM p WHERE p.pool IS NOT NULL) \
-                   SELECT pool FROM p WHERE EXISTS (SELECT 1 FROM tasks t WHERE t.pool = p.pool AND t.state < 3)";
+        let sql = "WITH RECURSIVE p AS ((SELECT pool FROM live ORDER BY pool LIMIT 1) UNION ALL SELECT (SELECT t.pool \
+                   FROM live t WHERE t.pool > p.pool ORDER BY t.pool LIMIT 1) FROM p WHERE p.pool IS NOT NULL) \
+                   SELECT pool FROM p WHERE EXISTS (SELECT 1 FROM live t WHERE t.pool = p.pool AND t.state < 3)";
         let rows = self.query(sql, &[]).await?;
         let mut names = Vec::with_capacity(rows.len());
         for row in &rows {
@@ -80,16 +80,11 @@ impl Tx<'_> {
     }
 
     pub async fn task(&self, task: TaskId) -> Sql<Option<Task>> {
-        static SQL: LazyLock<String> = LazyLock::new(|| {
-            let columns = task_columns("o.output");
-            format!(
-                "SELECT {columns}, k.cost FROM tasks t LEFT JOIN inputs i ON i.task = ANY (ARRAY[t.task]) \
-                 LEFT JOIN outputs o ON o.task = t.task LEFT JOIN context_costs k ON k.task = t.task WHERE t.id = $1"
-            )
-        });
+        static SQL: LazyLock<String> =
+            LazyLock::new(|| format!("SELECT {}, t.cost FROM live t WHERE t.id = $1", live_columns()));
         static ENDED: LazyLock<String> = LazyLock::new(|| {
             let columns = ended_columns();
-            format!("SELECT {columns}, t.cost FROM history t WHERE t.id = $1 AND t.finished_at >= $2")
+            format!("SELECT {columns}, t.cost FROM ended t WHERE t.id = $1 AND t.finished_at >= $2")
         });
         let earliest = earliest_end(*task.as_uuid());
         let params = [(task.as_uuid() as &(dyn ToSql + Sync), Type::UUID), (&earliest, Type::INT8)];
@@ -106,16 +101,17 @@ impl Tx<'_> {
         // To count what waits would be to read past all that has waited: then as with a long one, now and then.
         const FROM_FLOORS: &str = concat!(
             "SELECT (SELECT count(*) FROM (SELECT 1 FROM ",
-            from_floors!("$3", "1", "LIMIT $2"),
-            " LIMIT $2) AS r), $2, $2, (SELECT min(run_at) FROM tasks WHERE pool = $1 AND state = 0)"
+            from_floors!("$3", "1", "AND state = 1 LIMIT $2"),
+            " LIMIT $2) AS r), $2, $2, (SELECT min(wakes_at) FROM live WHERE pool = $1 AND wakes_at IS NOT NULL)"
         );
-        const ALL: &str = "SELECT (SELECT count(*) FROM (SELECT 1 FROM ready WHERE pool = $1 LIMIT $2) AS r), \
-                           (SELECT count(*) FROM (SELECT 1 FROM tasks WHERE pool = $1 AND state = 1 LIMIT $2) AS q), \
-                           (SELECT count(*) FROM (SELECT 1 FROM tasks WHERE pool = $1 AND state = 0 LIMIT $2) AS s), \
-                           (SELECT min(run_at) FROM tasks WHERE pool = $1 AND state = 0)";
+        const ALL: &str = "SELECT (SELECT count(*) FROM (SELECT 1 FROM live WHERE pool = $1 AND queue_key IS NOT NULL \
+                           AND state = 1 LIMIT $2) AS r), \
+                           (SELECT count(*) FROM (SELECT 1 FROM live WHERE pool = $1 AND state = 1 LIMIT $2) AS q), \
+                           (SELECT count(*) FROM (SELECT 1 FROM live WHERE pool = $1 AND wakes_at IS NOT NULL LIMIT $2) AS s), \
+                           (SELECT min(wakes_at) FROM live WHERE pool = $1 AND wakes_at IS NOT NULL)";
         let (cursors, name) = (self.node.cursors.of(pool), pool.as_str());
         let mut params = vec![(&name as &(dyn ToSql + Sync), Type::TEXT), (&BACKLOG, Type::INT8)];
-        params.extend(cursors.as_ref().map(|cursors| (cursors as &(dyn ToSql + Sync), Type::INT8_ARRAY)));
+        params.extend(cursors.as_ref().map(|cursors| (cursors as &(dyn ToSql + Sync), Type::BYTEA_ARRAY)));
         let rows = self.query(if cursors.is_some() { FROM_FLOORS } else { ALL }, &params).await?;
         let Some(row) = rows.first() else { return Ok(Backlog::default()) };
         let (queued, scheduled) = (get::<i64>(row, 1)?, get::<i64>(row, 2)?);
@@ -130,11 +126,10 @@ impl Tx<'_> {
     pub async fn tasks_of(&self, tasks: &[TaskId]) -> Sql<Vec<Task>> {
         // One statement, so that all is of one snapshot: tasks that end go from the one table to the other.
         static SQL: LazyLock<String> = LazyLock::new(|| {
-            let (columns, ended) = (task_columns("o.output"), ended_columns());
+            let (live, ended) = (live_columns(), ended_columns());
             format!(
-                "SELECT {columns}, NULL::text FROM tasks t LEFT JOIN inputs i ON i.task = ANY (ARRAY[t.task]) \
-                 LEFT JOIN outputs o ON o.task = t.task WHERE t.id = ANY($1) UNION ALL SELECT {ended}, t.cost \
-                 FROM history t WHERE t.id = ANY($1) AND t.finished_at >= $2"
+                "SELECT {live}, t.cost FROM live t WHERE t.id = ANY ($1) UNION ALL SELECT {ended}, t.cost \
+                 FROM ended t WHERE t.id = ANY ($1) AND t.finished_at >= $2"
             )
         });
         let ids: Vec<_> = tasks.iter().map(|task| *task.as_uuid()).collect();
@@ -147,7 +142,7 @@ impl Tx<'_> {
         Ok(tasks)
     }
 
-    /// A task of [`task_columns`] with the cost of its context. An unreadable one is shown as far as possible, and set
+    /// A task of [`live_columns`] with the cost of its context. An unreadable one is shown as far as possible, and set
     /// aside unless it runs.
     pub(crate) async fn shown(&self, row: &Row) -> Sql<Task> {
         let mut task = match stored(row) {

@@ -7,7 +7,7 @@ use tokio_postgres::types::Type;
 
 use crate::{
     failure::Sql,
-    rows::{Stored, stored_or_damaged, task_columns},
+    rows::{Stored, live_columns, stored_or_damaged},
     tx::Tx,
 };
 
@@ -24,15 +24,10 @@ impl Tx<'_> {
         }
     }
 
-    /// Reads a task that has not ended, or ended under an earlier version of the schema.
+    /// Reads a task that has not ended.
     pub async fn find_unfinished(&self, task: TaskId) -> Sql<Option<Stored>> {
-        static SQL: LazyLock<String> = LazyLock::new(|| {
-            let columns = task_columns("o.output");
-            format!(
-                "SELECT {columns} FROM tasks t LEFT JOIN inputs i ON i.task = ANY (ARRAY[t.task]) \
-                 LEFT JOIN outputs o ON o.task = t.task WHERE t.id = $1"
-            )
-        });
+        static SQL: LazyLock<String> =
+            LazyLock::new(|| format!("SELECT {} FROM live t WHERE t.id = $1", live_columns()));
         let rows = self.query(&SQL, &[(task.as_uuid(), Type::UUID)]).await?;
         rows.first().map(stored_or_damaged).transpose()
     }

@@ -23,7 +23,10 @@ use crate::{
 };
 
 /// The tables that change with every task. Locked ones are left for the next time.
-const VACUUM: &str = "VACUUM (SKIP_LOCKED) ready, context_queue, nodes, tasks_with_events";
+const VACUUM: &str = "VACUUM (SKIP_LOCKED) live, context_queue, nodes, tasks_with_events";
+/// Requests to cancel leases that have ended since.
+const DROP_CANCELLATIONS: &str = "DELETE FROM cancellations c WHERE NOT EXISTS (SELECT FROM live t WHERE t.id = c.id \
+                                  AND t.node = c.node AND t.state = 2 AND t.cancel_epoch = t.epoch)";
 /// Longest time of a round: a table that takes longer is left to the database.
 const LIMIT: Duration = Duration::from_secs(60);
 /// The reason why the database retains dead rows for so long is logged, and not again for as long.
@@ -84,7 +87,7 @@ impl Maintainer {
                 }
                 () = sleep_until(next_look) => {
                     let cursors = &self.cursors;
-                    let pause = self.round(async |client| cursors.look(client).await).await;
+                    let pause = self.round(async |client| cursors.scan(client).await).await;
                     next_look = Instant::now() + pause.unwrap_or(FIRST_LOOK);
                 }
                 Some(Retire { now, retention, reply }) = self.wishes.recv() => {
@@ -145,6 +148,7 @@ async fn retire(
 async fn clean(client: &Object, period: Duration) -> Result<(), tokio_postgres::Error> {
     // Half a period suffices, so that a node whose turn it was does not miss the next one by a hair.
     if is_our_turn(client, "store/vacuumed_at", period / 2).await? {
+        client.batch_execute(DROP_CANCELLATIONS).await?;
         client.batch_execute(VACUUM).await?;
     }
     Ok(())

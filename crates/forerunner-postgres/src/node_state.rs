@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use forerunner_store::backend::DamageCount;
 
-use crate::{liveness::Liveness, notifier::Notifier, scan_cursors::ScanCursors};
+use crate::{
+    liveness::Liveness, notifier::Notifier, scan_cursors::ScanCursors, sent_ids::SentIds, unanswered::Unanswered,
+};
 
 /// What the lanes of a node, the janitor and the bell share.
 #[derive(Clone)]
@@ -15,6 +17,10 @@ pub(crate) struct NodeState {
     pub cursors: Arc<ScanCursors>,
     /// Knows which nodes exist.
     pub liveness: Arc<Liveness>,
+    /// Knows which submissions may be repetitions.
+    pub sent_ids: Arc<SentIds>,
+    /// Knows whether claims may have given out leases that never arrived.
+    pub unanswered: Arc<Unanswered>,
     /// Counts the tasks that are set aside.
     pub damaged: Arc<DamageCount>,
 }

@@ -1,6 +1,9 @@
 //! Which nodes live, and which of them leads: one row a node, one row for the lead.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashSet},
+    time::Duration,
+};
 
 use forerunner_core::{LeaseEpoch, NodeId, PoolName, TaskId, Timestamp};
 use forerunner_store::{ClusterState, Heartbeat, Leader, LiveNode, Plan, SETTINGS};
@@ -136,17 +139,34 @@ impl Tx<'_> {
         })
     }
 
-    /// The running tasks of a node in a pool.
-    pub async fn leases(&self, node: NodeId, pool: &PoolName) -> Sql<Vec<(TaskId, LeaseEpoch)>> {
-        let sql = "SELECT id, epoch FROM tasks WHERE node = $1 AND state = 2 AND pool = $2";
-        leases(&self.query(sql, &[(node.as_uuid(), Type::UUID), (&pool.as_str(), Type::TEXT)]).await?)
+    /// The leases that a node has in a pool: those of the tasks that it knows, and, if its own claims may have given out
+    /// more, all others.
+    pub async fn leases(&self, node: NodeId, pool: &PoolName, known: &[TaskId]) -> Sql<Vec<(TaskId, LeaseEpoch)>> {
+        let of_known = "SELECT id, epoch FROM live WHERE id = ANY ($3) AND node = $1 AND state = 2 AND pool = $2";
+        let all = "SELECT id, epoch FROM live WHERE node = $1 AND state = 2 AND pool = $2";
+        let ids: Vec<_> = known.iter().map(|task| *task.as_uuid()).collect();
+        let params = [
+            (node.as_uuid() as &(dyn ToSql + Sync), Type::UUID),
+            (&pool.as_str(), Type::TEXT),
+            (&ids, Type::UUID_ARRAY),
+        ];
+        if !self.node.unanswered.may_be_some(pool, Instant::now()) {
+            return leases(&self.query(of_known, &params).await?);
+        }
+        let found = leases(&self.query(all, &params[..2]).await?)?;
+        let known: HashSet<_> = known.iter().collect();
+        if found.iter().any(|(task, _)| !known.contains(task)) {
+            self.node.unanswered.note(Instant::now());
+        }
+        Ok(found)
     }
 
     /// The running tasks of a node that somebody cancelled.
     async fn stops(&self, node: NodeId) -> Sql<Vec<(TaskId, LeaseEpoch)>> {
-        let sql = "SELECT id, epoch FROM tasks WHERE node = $1 AND state = 2 AND cancel_epoch IS NOT NULL \
-                   AND cancel_epoch = epoch LIMIT 10000";
-        leases(&self.query(sql, &[(node.as_uuid(), Type::UUID)]).await?)
+        let sql = "SELECT t.id, t.epoch FROM cancellations c JOIN live t ON t.id = ANY (ARRAY[c.id]) WHERE c.node = $1 \
+                   AND t.node = c.node AND t.state = 2 AND t.cancel_epoch = t.epoch LIMIT 10000";
+        let stops = leases(&self.query(sql, &[(node.as_uuid(), Type::UUID)]).await?)?;
+        Ok(stops)
     }
 
     /// The notes that all nodes are to follow.

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 use tokio_postgres::types::{ToSql, Type};
 
 /// The tables whose rows come and go with every task.
-const TABLES: [&str; 5] = ["ready", "tasks", "inputs", "context_queue", "nodes"];
+const TABLES: [&str; 3] = ["live", "context_queue", "nodes"];
 const DEAD: &str = "SELECT t.name, pg_stat_get_dead_tuples(to_regclass(t.name)) FROM unnest($1::text[]) AS t (name)";
 
 /// The owner of the oldest transaction number: a session with a snapshot or with a transaction that wrote, a prepared

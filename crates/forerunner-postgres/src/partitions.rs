@@ -1,4 +1,4 @@
-//! The partitions of the history: made ahead of time, and dropped when all in them is past the retention.
+//! The partitions of `ended`: made ahead of time, and dropped when all in them is past the retention.
 //!
 //! Each is as wide as a seventh of the retention, in whole hours, so there are about eight of them, and a task stays at
 //! most a seventh of the retention too long. One node at a time maintains them. Each change is a transaction of its own
@@ -11,7 +11,7 @@ use forerunner_core::Timestamp;
 use forerunner_store::DroppedPartitions;
 use tokio_postgres::types::{ToSql, Type};
 
-use crate::history::{PURGE_OLD, PURGE_REST};
+use crate::ended::PURGE_REST;
 
 const HOUR: i64 = 3_600_000_000;
 /// How many partitions there are beyond the one of now.
@@ -27,7 +27,7 @@ const LOCK: i64 = 0x4672_5268;
 const LIST: &str = "\
 SELECT relname, (bounds[1])::int8, (bounds[2])::int8 FROM (
     SELECT c.relname, regexp_match(pg_get_expr(c.relpartbound, c.oid), $$FROM \\('(-?\\d+)'\\) TO \\('(-?\\d+)'\\)$$) AS bounds
-    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = to_regclass('history')
+    FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = to_regclass('ended')
 ) p WHERE bounds IS NOT NULL ORDER BY 2";
 
 /// Frees the keys of a partition's tasks, in the order of their ids from one on; answers the last of them.
@@ -76,10 +76,10 @@ fn missing(last_end: Option<i64>, now: i64, width: i64) -> Vec<(i64, i64)> {
     bounds
 }
 
-/// The table of the partition that begins then: `history_20261127t05`.
+/// The table of the partition that begins then: `ended_20261127t05`.
 fn name(from: i64) -> String {
     let hour: String = Timestamp::from_micros(from).to_string().chars().filter(|c| *c != '-').take(11).collect();
-    format!("history_{}", hour.to_lowercase())
+    format!("ended_{}", hour.to_lowercase())
 }
 
 /// The partitions there are, over a connection.
@@ -110,7 +110,7 @@ pub(crate) async fn make_ahead(client: &Object, now: Option<i64>, retention: Dur
         None => client.query_typed(clock, &[]).await?.first().map_or(Ok(0), |row| row.try_get(0))?,
     };
     let mut last_end = list(client).await?.last().map(|last| last.to);
-    if last_end.is_none() && !client.query_typed("SELECT 1 FROM history_rest LIMIT 1", &[]).await?.is_empty() {
+    if last_end.is_none() && !client.query_typed("SELECT 1 FROM ended_rest LIMIT 1", &[]).await?.is_empty() {
         last_end = Some(i64::MIN);
     }
     for (from, to) in missing(last_end, now, width(retention)) {
@@ -118,7 +118,7 @@ pub(crate) async fn make_ahead(client: &Object, now: Option<i64>, retention: Dur
         // Another node may be as far; who is later finds it there.
         let sql = format!(
             "SELECT pg_advisory_xact_lock({LOCK}); \
-             CREATE TABLE IF NOT EXISTS {name} PARTITION OF history FOR VALUES FROM ({from}) TO ({to})"
+             CREATE TABLE IF NOT EXISTS {name} PARTITION OF ended FOR VALUES FROM ({from}) TO ({to})"
         );
         change(client, &sql).await?;
     }
@@ -128,14 +128,12 @@ pub(crate) async fn make_ahead(client: &Object, now: Option<i64>, retention: Dur
 /// Removes what ended before the retention.
 pub(crate) async fn retire(client: &Object, before: i64) -> Outcome<DroppedPartitions> {
     let mut retired = DroppedPartitions::default();
-    for sql in [PURGE_OLD, PURGE_REST] {
-        for _ in 0..BATCHES {
-            let params: [(&(dyn ToSql + Sync), Type); 2] = [(&before, Type::INT8), (&BATCH, Type::INT8)];
-            let removed = client.query_typed(sql, &params).await?.len();
-            retired.tasks += removed;
-            if i64::try_from(removed).is_ok_and(|removed| removed < BATCH) {
-                break;
-            }
+    for _ in 0..BATCHES {
+        let params: [(&(dyn ToSql + Sync), Type); 2] = [(&before, Type::INT8), (&BATCH, Type::INT8)];
+        let removed = client.query_typed(PURGE_REST, &params).await?.len();
+        retired.tasks += removed;
+        if i64::try_from(removed).is_ok_and(|removed| removed < BATCH) {
+            break;
         }
     }
     for partition in list(client).await?.iter().filter(|partition| partition.to <= before) {
@@ -174,7 +172,7 @@ mod tests {
         let first = missing(None, now, width(WEEK));
         assert_eq!(first[0], (now - 7, 20_001 * DAY));
         assert!(first.windows(2).all(|pair| pair[0].1 == pair[1].0), "{first:?}");
-        assert_eq!((first.len(), name(first[1].0).as_str()), (3, "history_20241005t00"));
+        assert_eq!((first.len(), name(first[1].0).as_str()), (3, "ended_20241005t00"));
         let last = first[2].1;
         assert_eq!(missing(Some(last), now, width(WEEK)), []);
         assert_eq!(missing(Some(last), now + DAY, width(WEEK)), [(last, last + DAY)]);

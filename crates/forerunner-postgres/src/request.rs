@@ -5,16 +5,16 @@
 //! the answer of the one before, and the last one is sent once it is committed.
 
 use forerunner_core::TaskId;
-use forerunner_store::{AttemptEvent, Settlement, StoreError, Submission, backend::Damage};
+use forerunner_store::{AttemptEvent, Settlement, StoreError, Submission};
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::oneshot;
 
 use crate::{
+    accept::is_plain,
     batch::{Batch, Parts, ReplyReceiver, ReplySender, store},
     class::{Class, Lane},
     failure::{Sql, unavailable},
     settle::is_plain_end,
-    submit::is_plain,
     tx::Tx,
     unread::Unread,
 };
@@ -45,7 +45,7 @@ pub(crate) enum Request {
 /// Tasks to be set aside, then which were, and how many there are.
 pub(crate) struct SetAside {
     pub unread: Vec<Unread>,
-    pub done: (Vec<Damage>, u64),
+    pub done: (Vec<(String, String)>, u64),
 }
 
 /// A function of the transaction, and the receiver of its answer.

@@ -2,8 +2,10 @@
 
 use std::{error::Error as StdError, fmt, time::Duration};
 
-use forerunner_core::{ContextCost, ContextId, Labels, PoolName, Priority, Task, TaskId, TaskState, Timestamp};
-use forerunner_store::backend::{self, COLUMNS, Cell, Column, Damage, Kind, Part, column_list, place_of};
+use forerunner_core::{
+    ContextCost, ContextId, Labels, PoolName, Priority, SchedulingKey, Task, TaskId, TaskState, Timestamp,
+};
+use forerunner_store::backend::{self, COLUMNS, Cell, Column, Kind, Part, column_list, place_of};
 use tokio_postgres::{Row, types::FromSqlOwned};
 use uuid::Uuid;
 
@@ -12,58 +14,50 @@ use crate::{
     unread::Unread,
 };
 
-/// Places of the store's own columns in a row of [`task_columns`] or [`ended_columns`].
-const ROW: usize = 0;
-const ID: usize = 1;
-const POOL: usize = 2;
-const DUE: usize = 3;
-const CANCEL_EPOCH: usize = 4;
+/// Places of the store's own columns in a row of [`live_columns`] or [`ended_columns`].
+const ID: usize = 0;
+const POOL: usize = 1;
+const DUE: usize = 2;
+const CANCEL_EPOCH: usize = 3;
 /// The place of the first of [`COLUMNS`].
-const FIRST: usize = 5;
+const FIRST: usize = 4;
 /// The place behind all of them, where a statement's own columns begin.
 pub(crate) const AFTER: usize = FIRST + COLUMNS.len();
 
-/// Returns the columns that [`stored`] reads, for `tasks t` and `inputs i`; `output` is where the output is.
-pub(crate) fn task_columns(output: &str) -> String {
+/// Returns the columns that [`stored`] reads, for `live t`.
+pub(crate) fn live_columns() -> String {
     let columns = column_list(COLUMNS, |column| match column.part {
-        Part::Task => format!("t.{}", column.name),
-        Part::Input => format!("i.{}", column.name),
-        Part::Output => format!("{output} AS {}", column.name),
+        Part::Task | Part::Input => format!("t.{}", column.name),
+        Part::Output => format!("NULL::text AS {}", column.name),
     });
-    format!("t.task, t.id, t.pool, t.due, t.cancel_epoch, {columns}")
+    format!("t.id, t.pool, t.due, t.cancel_epoch, {columns}")
 }
 
-/// Returns the same for `history t`.
+/// Returns the same for `ended t`.
 pub(crate) fn ended_columns() -> String {
     let columns = column_list(COLUMNS, |column| format!("t.{}", column.name));
-    format!("t.task, t.id, t.pool, t.due, NULL::int8 AS cancel_epoch, {columns}")
+    format!("t.id, t.pool, t.due, NULL::int8 AS cancel_epoch, {columns}")
 }
 
-/// A task among the claimable ones, or about to be.
+/// What places a task in the queue of its pool.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct QueueKey {
+pub(crate) struct QueueEntry {
     pub pool: PoolName,
-    pub row: i64,
-    pub priority: u8,
+    pub id: Uuid,
+    pub priority: Priority,
     pub due: Timestamp,
-    pub deadline: Option<Timestamp>,
 }
 
-impl QueueKey {
-    pub fn urgency(&self) -> i16 {
-        i16::from(9 - self.priority.min(9))
-    }
-
-    /// Where it is among those that are as urgent.
-    pub fn place(&self) -> (i64, i64) {
-        (self.due.as_micros(), self.row)
+impl QueueEntry {
+    /// Its place among the claimable tasks. Tenants have no shares yet.
+    pub fn key(&self) -> SchedulingKey {
+        SchedulingKey::new(self.priority, 0, self.due, TaskId::from_uuid(self.id))
     }
 }
 
 /// A task with the store's own data.
 #[derive(Debug)]
 pub(crate) struct Stored {
-    pub row: i64,
     pub due: Timestamp,
     /// Somebody cancelled it while it ran under its epoch.
     pub is_to_stop: bool,
@@ -73,18 +67,18 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
-    pub fn spot(&self) -> QueueKey {
-        let Task { priority, deadline, .. } = self.task;
-        QueueKey { pool: self.task.pool.clone(), row: self.row, priority: priority.get(), due: self.due, deadline }
+    pub fn entry(&self) -> QueueEntry {
+        let Task { id, priority, .. } = self.task;
+        QueueEntry { pool: self.task.pool.clone(), id: *id.as_uuid(), priority, due: self.due }
     }
 }
 
-/// Reads a task from [`task_columns`] or [`ended_columns`].
+/// Reads a task from [`live_columns`] or [`ended_columns`].
 ///
 /// # Errors
 /// [`Fault::Damaged`] when a column cannot be read.
 pub(crate) fn stored(row: &Row) -> Sql<Stored> {
-    sound(row).map_err(|fault| unread(row, [ROW, ID], fault))
+    sound(row).map_err(|fault| unread(row, ID, fault))
 }
 
 /// As [`stored`], but a task that was set aside, or runs, is read as far as it can be.
@@ -104,27 +98,25 @@ pub(crate) fn state_of(row: &Row) -> Sql<TaskState> {
 
 /// What can be read of a task that cannot be read whole.
 pub(crate) fn salvaged(row: &Row, found: &Unread) -> Sql<Stored> {
-    let reason = &found.damage.reason;
+    let reason = &found.reason;
     let pool = pool(row, POOL).or_else(|_| PoolName::new("unnamed").map_err(unreadable))?;
     let read = |place, column: &Column| cell(row, FIRST + place, column.kind);
     let task = backend::salvaged((TaskId::from_uuid(found.id), pool), reason, read);
     let due = time(row, DUE).unwrap_or(task.run_at);
     let is_to_stop = get::<Option<i64>>(row, CANCEL_EPOCH).ok().flatten() == Some(task.epoch.0 as i64);
-    Ok(Stored { row: found.damage.row, due, is_to_stop, task, damage: Some(reason.clone()) })
+    Ok(Stored { due, is_to_stop, task, damage: Some(reason.clone()) })
 }
 
-/// The fault of a row that cannot be read, whose number and id are in these columns.
-pub(crate) fn unread(row: &Row, [number, id]: [usize; 2], fault: Fault) -> Fault {
+/// The fault of a row that cannot be read, whose id is in this column.
+pub(crate) fn unread(row: &Row, id: usize, fault: Fault) -> Fault {
     let reason = match fault {
         Fault::Unreadable(reason) => reason,
         other => return other,
     };
-    match (get(row, number), get(row, id)) {
-        (Ok(number), Ok(id)) => {
-            Fault::Damaged(Box::new(Unread { damage: Damage { row: number, reason }, id, even_running: false }))
-        }
+    match get(row, id) {
+        Ok(id) => Fault::Damaged(Box::new(Unread { id, reason, even_running: false })),
         // It is in an index or an order only.
-        _ => Fault::Unreadable(reason),
+        Err(_) => Fault::Unreadable(reason),
     }
 }
 
@@ -133,7 +125,7 @@ fn sound(row: &Row) -> Sql<Stored> {
     let read = |place, column: &Column| cell(row, FIRST + place, column.kind);
     let task = backend::whole((id, pool(row, POOL)?), read, Fault::unreadable)?;
     let is_to_stop = get::<Option<i64>>(row, CANCEL_EPOCH)? == Some(task.epoch.0 as i64);
-    Ok(Stored { row: get(row, ROW)?, due: time(row, DUE)?, is_to_stop, task, damage: None })
+    Ok(Stored { due: time(row, DUE)?, is_to_stop, task, damage: None })
 }
 
 /// The value in a column.

@@ -18,13 +18,17 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0009_schedules.sql"),
     include_str!("../migrations/0010_model.sql"),
     include_str!("../migrations/0011_api_keys.sql"),
+    LIVE,
 ];
+
+/// The step to one row a task, which `migration` finishes. No node of an earlier version may run beside it.
+const LIVE: &str = include_str!("../migrations/0012_live.sql");
 
 /// The newest version known.
 pub(crate) const NEWEST: i64 = MIGRATIONS.len() as i64;
 
 /// Lets one node at a time migrate: until its transaction ends. "FrRn" in ASCII.
-const LOCK: i64 = 0x4672_526e;
+pub(crate) const LOCK: i64 = 0x4672_526e;
 
 /// Rejects a database that cannot store every text. One in `SQL_ASCII` stores any bytes.
 ///
@@ -45,7 +49,8 @@ pub(crate) async fn check_encoding(client: &Client) -> Result<(), StoreError> {
 /// Migrates a database to the newest version, all steps in one transaction; returns the version it had.
 ///
 /// # Errors
-/// [`StoreError::NewerSchema`] with nothing changed when a newer program has written the database.
+/// [`StoreError::NewerSchema`] when a newer program has written the database, [`StoreError::OlderNodes`] while nodes of
+/// an earlier version run. Nothing is changed then.
 pub(crate) async fn migrate(client: &Client) -> Result<i64, StoreError> {
     let failed = |error: tokio_postgres::Error| unavailable(format!("the schema was not changed: {}", reason(&error)));
     client
@@ -57,7 +62,16 @@ pub(crate) async fn migrate(client: &Client) -> Result<i64, StoreError> {
         client.batch_execute("ROLLBACK").await.map_err(failed)?;
         return Err(StoreError::NewerSchema { place: KIND.to_owned(), found, known: NEWEST });
     }
-    for sql in &MIGRATIONS[usize::try_from(found).unwrap_or(0)..] {
+    let steps = &MIGRATIONS[usize::try_from(found).unwrap_or(0)..];
+    if found > 0 && steps.contains(&LIVE) {
+        let nodes = client.query_typed(RUNNING, &[]).await;
+        let nodes: Vec<String> = names(nodes.map_err(failed)?).map_err(failed)?;
+        if !nodes.is_empty() {
+            client.batch_execute("ROLLBACK").await.map_err(failed)?;
+            return Err(StoreError::OlderNodes { place: KIND.to_owned(), nodes: nodes.join(", ") });
+        }
+    }
+    for sql in steps {
         client.batch_execute(sql).await.map_err(failed)?;
     }
     if found < NEWEST {
@@ -70,6 +84,15 @@ pub(crate) async fn migrate(client: &Client) -> Result<i64, StoreError> {
     }
     client.batch_execute("COMMIT").await.map_err(failed)?;
     Ok(found)
+}
+
+/// The nodes that have reported within their leases. The tables of leases and reports are those of version 3.
+const RUNNING: &str = "\
+SELECT node::text FROM nodes WHERE lease_until >= (extract(epoch FROM clock_timestamp()) * 1000000)::int8
+AND to_jsonb(nodes)->>'report' IS NOT NULL ORDER BY node LIMIT 10";
+
+fn names(rows: Vec<tokio_postgres::Row>) -> Result<Vec<String>, tokio_postgres::Error> {
+    rows.iter().map(|row| row.try_get(0)).collect()
 }
 
 /// The version that a database has; 0 for one without our tables.

@@ -1,7 +1,7 @@
-//! Finding tasks by a filter: those that have not ended in `tasks`, the others in `history`.
+//! Finding tasks by a filter: those that have not ended in `live`, the others in `ended`.
 //!
-//! An index serves the pool with a state, the context, the labels and the window of creation; the window of ends leaves
-//! out partitions of the history. Other conditions are tested on each row that the index finds.
+//! An index serves the context, the labels, the window of creation, and the pool with a state other than `succeeded`; the
+//! window of ends leaves out partitions. Other conditions are tested on each row that the index finds.
 
 use std::{collections::BTreeSet, sync::LazyLock};
 
@@ -12,22 +12,16 @@ use uuid::Uuid;
 
 use crate::{
     failure::Sql,
-    rows::{ended_columns, get, label_pair, state, task_columns},
+    rows::{ended_columns, get, label_pair, live_columns, state},
     tx::Tx,
 };
 
-static UNFINISHED: LazyLock<String> = LazyLock::new(|| {
-    let columns = task_columns("o.output");
-    format!(
-        "SELECT {columns}, k.cost FROM tasks t LEFT JOIN inputs i ON i.task = t.task \
-         LEFT JOIN outputs o ON o.task = t.task LEFT JOIN context_costs k ON k.task = t.task"
-    )
-});
-static ENDED: LazyLock<String> = LazyLock::new(|| format!("SELECT {}, t.cost FROM history t", ended_columns()));
+static UNFINISHED: LazyLock<String> = LazyLock::new(|| format!("SELECT {}, t.cost FROM live t", live_columns()));
+static ENDED: LazyLock<String> = LazyLock::new(|| format!("SELECT {}, t.cost FROM ended t", ended_columns()));
 
 /// The same for ids and states alone.
-const SELECT_UNFINISHED: &str = "SELECT t.id, t.state FROM tasks t LEFT JOIN inputs i ON i.task = t.task";
-const SELECT_ENDED: &str = "SELECT t.id, t.state FROM history t";
+const SELECT_UNFINISHED: &str = "SELECT t.id, t.state FROM live t";
+const SELECT_ENDED: &str = "SELECT t.id, t.state FROM ended t";
 
 impl Tx<'_> {
     pub async fn tasks(&self, filter: &TaskFilter) -> Sql<TaskPage> {
@@ -53,7 +47,7 @@ impl Tx<'_> {
     }
 }
 
-/// One condition: the comparison, with `{submitted}` for the column of that name, and its value with its type.
+/// One condition: the comparison, and its value with its type.
 type Condition = (&'static str, Box<dyn ToSql + Sync + Send>, Type);
 
 /// The conditions of a filter.
@@ -76,7 +70,7 @@ impl Values {
         all.add("t.id >", id(after), Type::UUID);
         all.add("t.id <", id(before), Type::UUID);
         for (from, to, window) in [
-            ("{submitted} >=", "{submitted} <", &filter.created),
+            ("t.submitted_at >=", "t.submitted_at <", &filter.created),
             ("t.finished_at >=", "t.finished_at <", &filter.ended),
             ("t.run_at >=", "t.run_at <", &filter.due),
         ] {
@@ -110,12 +104,10 @@ impl Values {
         let page = format!("ORDER BY t.id {order} LIMIT {limit}");
         let mut parts = Vec::new();
         let mut add = |state: &str, has_ended: bool| {
-            let of = |part: &str, submitted: &str| {
-                format!("({part} WHERE {}{state} {page})", conditions.replace("{submitted}", submitted))
-            };
-            parts.push(of(unfinished, "i.submitted_at"));
+            let of = |part: &str| format!("({part} WHERE {conditions}{state} {page})");
+            parts.push(of(unfinished));
             if has_ended {
-                parts.push(of(ended, "t.submitted_at"));
+                parts.push(of(ended));
             }
         };
         if filter.states.is_empty() || filter.pool.is_none() {

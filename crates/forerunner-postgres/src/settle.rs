@@ -6,16 +6,16 @@ use forerunner_core::{
     ErrorKind, LeaseEpoch, Next, Payload, TaskError, TaskId, TaskState, Timestamp, Transition,
     transition::{self, Changes, Running},
 };
-use forerunner_store::{LeaseLost, Settled, Settlement, backend::Damage};
+use forerunner_store::{LeaseLost, Settled, Settlement};
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
 use crate::{
     attempts::with_attempt,
     batch::Member,
+    ended::{End, FINISH, error_columns, log_of},
     failure::{Fault, Sql},
-    history::{End, FINISH, error_columns, log_of},
-    rows::{QueueKey, Stored, get},
+    rows::{QueueEntry, Stored, get},
     tx::Tx,
     unread::Unread,
 };
@@ -103,21 +103,21 @@ impl Tx<'_> {
         ];
         let ended: HashSet<Uuid> =
             self.query(&FINISH, &params).await?.iter().map(|row| get(row, 0)).collect::<Sql<_>>()?;
+        self.node.cursors.note_leases(-i64::try_from(ended.len()).unwrap_or(i64::MAX));
         self.hints().ended.extend(ended.iter().copied().map(TaskId::from_uuid));
         Ok(ended)
     }
 
-    /// The task if it runs under this epoch, with its line locked.
+    /// The task if it runs under this epoch, with its context's queue locked.
     pub(crate) async fn leased(&self, task: TaskId, epoch: LeaseEpoch) -> Sql<Option<Stored>> {
         let is_held = |found: &Stored| found.task.state == TaskState::Running && found.task.epoch == epoch;
         let Some(found) = self.find_unfinished(task).await?.filter(is_held) else { return Ok(None) };
         if let Some(reason) = found.damage {
-            let damage = Damage { row: found.row, reason };
-            let unread = Unread { damage, id: *task.as_uuid(), even_running: true };
+            let unread = Unread { id: *task.as_uuid(), reason, even_running: true };
             return Err(Fault::Damaged(Box::new(unread)));
         }
         let Some(context) = &found.task.context else { return Ok(Some(found)) };
-        self.lock_line(&found.task.pool, context).await?;
+        self.lock_context(&found.task.pool, context).await?;
         Ok(self.find_unfinished(task).await?.filter(is_held))
     }
 
@@ -134,7 +134,7 @@ impl Tx<'_> {
             self.note_holder(&lease.task.pool, &commit.context, lease.task.node).await?;
         }
         if let Some(cost) = &settlement.context_cost {
-            self.note_context_cost(lease.row, cost).await?;
+            self.note_context_cost(task, cost).await?;
         }
         if let Some(start) = settlement.started {
             self.assign(&[(task, epoch, start)]).await?;
@@ -158,43 +158,52 @@ impl Tx<'_> {
     }
 
     async fn finish(&self, lease: &Stored, transition: &Transition) -> Sql<()> {
-        self.end(&End { row: lease.row, epoch: Some(lease.task.epoch), transition }).await?;
-        self.tell_end(lease.task.id);
+        let end = End { id: *lease.task.id.as_uuid(), epoch: Some(lease.task.epoch), transition };
+        self.end(&end).await?;
+        self.node.cursors.note_leases(-1);
+        self.note_end(lease.task.id);
         let Some(context) = &lease.task.context else { return Ok(()) };
-        self.leave_line(&lease.spot(), context).await?;
+        self.leave_context(&lease.entry(), context).await?;
         self.advance(&lease.task.pool, context, None).await
     }
 
     /// Puts a task whose attempt ended back among the waiting ones, at the place it had before.
     async fn wait_again(&self, lease: &Stored, transition: &Transition, now: Timestamp) -> Sql<()> {
-        let spot = QueueKey { due: transition.due(lease.due, lease.task.context.is_some()), ..lease.spot() };
-        self.write_return(lease, &spot, transition, now).await?;
+        let entry = QueueEntry { due: transition.due(lease.due, lease.task.context.is_some()), ..lease.entry() };
+        self.write_return(lease, &entry, transition, now).await?;
+        self.node.cursors.note_leases(-1);
         // A task that was only prefetched has no events.
         if lease.task.started_at.is_some() || transition.attempt.is_some() {
             self.log_return(lease, transition, now).await?;
         }
         match &lease.task.context {
             Some(context) => {
-                self.join(&spot, context).await?;
+                self.join_context(&entry, context).await?;
                 self.advance(&lease.task.pool, context, None).await
             }
-            None if transition.to == TaskState::Queued => self.make_ready(&spot).await,
+            None if transition.to == TaskState::Queued => self.make_ready(&entry).await,
             None => Ok(()),
         }
     }
 
-    async fn write_return(&self, lease: &Stored, spot: &QueueKey, transition: &Transition, now: Timestamp) -> Sql<()> {
+    async fn write_return(
+        &self,
+        lease: &Stored,
+        entry: &QueueEntry,
+        transition: &Transition,
+        now: Timestamp,
+    ) -> Sql<()> {
         const SQL: &str = concat!(
-            "UPDATE tasks t SET state = $1, attempt = COALESCE($2, t.attempt), crashes = COALESCE($3, t.crashes), \
+            "UPDATE live t SET queue_key = NULL, state = $1, attempt = COALESCE($2, t.attempt), crashes = COALESCE($3, t.crashes), \
              run_at = COALESCE($4, t.run_at), error_kind = COALESCE($5, t.error_kind), error = COALESCE($6, t.error), \
              started_at = CASE WHEN NOT $7 THEN t.started_at END, agent = CASE WHEN NOT $7 THEN t.agent END, \
              node = CASE WHEN NOT $7 THEN t.node END, requests = COALESCE($13, t.requests), due = $14, \
              attempts = CASE WHEN t.started_at IS NULL OR NOT $8 THEN t.attempts ELSE ",
             with_attempt!("$1::int2", "$9::int8", "$5::text", "$6::text", "$10::text", "t.agent", "t.started_at"),
-            " END WHERE task = $11 AND epoch = $12 AND state = 2 RETURNING task"
+            " END WHERE t.id = $11 AND t.epoch = $12 AND t.state = 2 RETURNING t.id"
         );
         let Changes { attempt, crashes, run_at, clears_attempt, error, requests, .. } = &transition.changes;
-        let (requests, due) = (requests.value().map(Payload::as_str), spot.due.as_micros());
+        let (requests, due) = (requests.value().map(Payload::as_str), entry.due.as_micros());
         let (to, epoch) = (transition.to as i16, lease.task.epoch.0 as i64);
         let (attempt, crashes) = (attempt.map(i64::from), crashes.map(i64::from));
         let (run_at, ended_at) = (run_at.map(Timestamp::as_micros), now.as_micros());
@@ -211,7 +220,7 @@ impl Tx<'_> {
             (&is_recorded, Type::BOOL),
             (&ended_at, Type::INT8),
             (&log, Type::TEXT),
-            (&lease.row, Type::INT8),
+            (lease.task.id.as_uuid(), Type::UUID),
             (&epoch, Type::INT8),
             (&requests, Type::TEXT),
             (&due, Type::INT8),

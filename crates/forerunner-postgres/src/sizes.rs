@@ -7,14 +7,12 @@ use crate::{failure::Sql, rows::get, tx::Tx};
 
 impl Tx<'_> {
     pub async fn input_bytes(&self, pool: &PoolName) -> Sql<u64> {
-        let sql = "SELECT COALESCE(sum(octet_length(i.input)), 0)::int8 FROM tasks t JOIN inputs i ON i.task = t.task \
-                   WHERE t.pool = $1 AND t.state < 3";
+        let sql = "SELECT COALESCE(sum(octet_length(input)), 0)::int8 FROM live WHERE pool = $1 AND state < 3";
         self.sum(sql, pool).await
     }
 
     pub async fn input_sizes(&self, tasks: &[TaskId]) -> Sql<Vec<(TaskId, u64)>> {
-        let sql = "SELECT t.id, octet_length(i.input)::int8 FROM tasks t JOIN inputs i ON i.task = t.task \
-                   WHERE t.id = ANY($1) AND t.state < 3";
+        let sql = "SELECT id, octet_length(input)::int8 FROM live WHERE id = ANY ($1) AND state < 3";
         let ids: Vec<_> = tasks.iter().map(|task| *task.as_uuid()).collect();
         let rows = self.query(sql, &[(&ids, Type::UUID_ARRAY)]).await?;
         rows.iter().map(|row| Ok((TaskId::from_uuid(get(row, 0)?), get::<i64>(row, 1)?.unsigned_abs()))).collect()

@@ -31,6 +31,7 @@ use forerunner_store::{
 };
 use futures_util::future::join_all;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use uuid::Uuid;
 
 use crate::{
     address::Address,
@@ -40,6 +41,7 @@ use crate::{
     link,
     liveness::Liveness,
     maintenance::{Maintainer, Retire, count_damaged},
+    migration,
     node_state::NodeState,
     notifier::Notifier,
     options::PostgresOptions,
@@ -107,8 +109,8 @@ impl PostgresStore {
         let serve = async move || {
             let pools = prepare(&address, &options, &counted)
                 .await
-                .and_then(|pool| Ok((pool, link::pool(&address, &options, lanes)?)));
-            let (pool, links) = match pools {
+                .and_then(|(pool, opened_at)| Ok((pool, opened_at, link::pool(&address, &options, lanes)?)));
+            let (pool, opened_at, links) = match pools {
                 Ok(pools) => pools,
                 Err(error) => return drop(opened.send(Err(error))),
             };
@@ -116,7 +118,17 @@ impl PostgresStore {
             let naming = address.naming;
             // It ends with the runtime, which ends with the writer.
             drop(tokio::spawn(Arc::clone(&rung).serve(address, options.call_timeout)));
-            let node = NodeState { notifier: rung, cursors: Arc::default(), liveness, damaged: counted };
+            let node = NodeState {
+                notifier: rung,
+                cursors: Arc::default(),
+                liveness,
+                sent_ids: Arc::default(),
+                unanswered: Arc::default(),
+                damaged: counted,
+            };
+            if options.database_time {
+                node.sent_ids.begin_at(opened_at);
+            }
             let cursors = Arc::clone(&node.cursors);
             let damaged = Arc::clone(&node.damaged);
             let maintenance = Maintainer { pool, period: options.vacuum_every, wishes: wished, cursors, seen, damaged };
@@ -203,17 +215,28 @@ async fn prepare(
     address: &Address,
     options: &PostgresOptions,
     damaged: &DamageCount,
-) -> Result<deadpool_postgres::Pool, StoreError> {
+) -> Result<(deadpool_postgres::Pool, Uuid), StoreError> {
     let pool = link::pool(address, options, 1)?;
     let client = link::connect(&pool).await?;
     schema::check_encoding(&client).await?;
     schema::migrate(&client).await?;
-    damaged.note_there(count_damaged(&client).await.map_err(|error| unavailable(reason(&error)))?);
-    // Narrow ones, until a node sets the retention.
+    let opened_at = opened_at(&client).await?;
+    // Before tasks are moved there. Narrow ones, until a node sets the retention.
     if let Err(error) = partitions::make_ahead(&client, None, Duration::ZERO).await {
         tracing::warn!(error = reason(&error), "cannot create a history partition; trying again");
     }
-    Ok(pool)
+    migration::finish(&client).await?;
+    damaged.note_there(count_damaged(&client).await.map_err(|error| unavailable(reason(&error)))?);
+    Ok((pool, opened_at))
+}
+
+/// The lowest id of a task that is submitted from now on, by the clock of the database.
+async fn opened_at(client: &deadpool_postgres::Object) -> Result<Uuid, StoreError> {
+    let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8";
+    let failed = |error: tokio_postgres::Error| unavailable(reason(&error));
+    let rows = client.query_typed(sql, &[]).await.map_err(failed)?;
+    let micros = rows.first().map_or(Ok(0), |row| row.try_get(0)).map_err(failed)?;
+    Ok(*TaskId::from_parts(Timestamp::from_micros(micros), 0).as_uuid())
 }
 
 impl Store for PostgresStore {
@@ -400,8 +423,14 @@ impl ClusterStore for PostgresStore {
         self.call(Class::CLOCK, async move |tx| tx.take_beat(&beat).await)
     }
 
-    fn leases(&self, node: NodeId, pool: PoolName) -> StoreFuture<Option<Vec<(TaskId, LeaseEpoch)>>> {
-        self.call(Class::CLOCK.reading().walking().long(), async move |tx| tx.leases(node, &pool).await.map(Some))
+    fn leases(
+        &self,
+        node: NodeId,
+        pool: PoolName,
+        known: Vec<TaskId>,
+    ) -> StoreFuture<Option<Vec<(TaskId, LeaseEpoch)>>> {
+        let class = Class::CLOCK.reading().walking().long();
+        self.call(class, async move |tx| tx.leases(node, &pool, &known).await.map(Some))
     }
 
     fn deregister(&self, node: NodeId) -> StoreFuture<()> {

@@ -1,5 +1,6 @@
 //! Fragments that several statements share about the same tables.
 
+use forerunner_store::backend::{Column, column_list};
 use uuid::Uuid;
 
 /// Kinds of rows in `events` beyond the states that are written down there: that a row cannot be read is none of them.
@@ -12,6 +13,11 @@ pub(crate) fn earliest_end(id: Uuid) -> i64 {
     const DAY: i64 = 86_400_000_000;
     let millis = i64::try_from(id.as_u128() >> 80).unwrap_or(i64::MAX);
     millis.saturating_mul(1_000).saturating_sub(DAY)
+}
+
+/// The names of columns, with commas between.
+pub(crate) fn names(columns: impl IntoIterator<Item = &'static Column>) -> String {
+    column_list(columns, |column| column.name.to_owned())
 }
 
 #[cfg(test)]

@@ -43,6 +43,8 @@ pub(crate) struct Tx<'a> {
     /// The commit is sent together with the statements. So no request may depend on an answer: such requests are left
     /// open.
     pub is_short: bool,
+    /// It ran before and was rolled back: what was new then may be known now.
+    pub is_repeated: bool,
     /// The lease of this node was renewed a moment ago.
     pub is_renewed: bool,
     /// What the node knows beside the contents of the database.
@@ -123,7 +125,7 @@ impl Tx<'_> {
     }
 
     /// Notifies others of a task's end.
-    pub fn tell_end(&self, task: TaskId) {
+    pub fn note_end(&self, task: TaskId) {
         self.hints().ended.insert(task);
     }
 

@@ -5,16 +5,16 @@ use forerunner_store::{StateConflict, TaskChange, Updated, backend};
 use tokio_postgres::types::{ToSql, Type};
 
 use crate::{
+    context_queue::Rank,
     failure::{Fault, Sql},
-    line::Rank,
-    rows::{QueueKey, Stored, get},
+    rows::{QueueEntry, Stored, get},
     tx::Tx,
 };
 
 impl Tx<'_> {
     pub async fn update(&self, id: TaskId, change: TaskChange, now: Timestamp) -> Sql<Result<Updated, StateConflict>> {
-        let Some(found) = self.find_in_line(id).await? else { return Ok(Err(StateConflict::NoTask { task: id })) };
-        let (old, mut task) = (found.spot(), Box::new(found.task));
+        let Some(found) = self.find_in_context(id).await? else { return Ok(Err(StateConflict::NoTask { task: id })) };
+        let (old, mut task) = (found.entry(), Box::new(found.task));
         let (from, context) = (task.state, task.context.clone());
         if !matches!(from, TaskState::Scheduled | TaskState::Queued) {
             return Ok(Err(StateConflict::WrongState { task: id, state: from, wish: "changed" }));
@@ -24,75 +24,75 @@ impl Tx<'_> {
             Some(context) => (self.head(&old.pool, context).await?, self.has_place(&old, context).await?),
             None => (None, false),
         };
-        let mut spot = old.clone();
+        let mut entry = old.clone();
         if let Some(priority) = change.priority {
-            (task.priority, spot.priority) = (priority, priority.get());
+            (task.priority, entry.priority) = (priority, priority);
         }
         if let Some(run_at) = change.run_at {
             let moved = backend::moved(&task, old.due, has_place, run_at, now);
-            (task.state, task.run_at, spot.due) = (moved.state, moved.run_at, moved.due);
+            (task.state, task.run_at, entry.due) = (moved.state, moved.run_at, moved.due);
         }
-        let is_head = head.as_ref().is_some_and(|head| head.row == old.row);
+        let is_head = head.as_ref().is_some_and(|head| head.id == old.id);
         if is_head || (context.is_none() && from == TaskState::Queued) {
-            self.make_unready(&old).await?;
+            self.make_unready(old.id).await?;
         }
         if let Some(context) = &context {
-            self.leave_line(&old, context).await?;
+            self.leave_context(&old, context).await?;
             if !has_place && task.state == TaskState::Queued {
                 let last = self.last_due(&old.pool, context).await?;
-                spot.due = last.map_or(spot.due, |last| last.max(spot.due));
+                entry.due = last.map_or(entry.due, |last| last.max(entry.due));
             }
         }
-        self.write_change(&spot, (from, task.state), task.run_at).await?;
+        self.write_change(&entry, (from, task.state), task.run_at).await?;
         match &context {
             Some(context) => {
                 let is_joined = has_place || task.state == TaskState::Queued;
-                self.enter_line(&spot, context, if is_joined { Rank::Joined } else { Rank::Delayed }).await?;
-                self.advance(&spot.pool, context, head.filter(|_| !is_head).as_ref()).await?;
+                self.enter_context(&entry, context, if is_joined { Rank::Joined } else { Rank::Delayed }).await?;
+                self.advance(&entry.pool, context, head.filter(|_| !is_head).as_ref()).await?;
             }
-            None if task.state == TaskState::Queued => self.make_ready(&spot).await?,
+            None if task.state == TaskState::Queued => self.make_ready(&entry).await?,
             None => {}
         }
         let claimable = self.gained() - gained;
         if claimable > 0 {
-            self.hints().work.insert(spot.pool);
+            self.hints().work.insert(entry.pool);
         }
         Ok(Ok(Updated { task, claimable }))
     }
 
-    /// Reads a task, with its context's line locked.
-    pub(crate) async fn find_in_line(&self, id: TaskId) -> Sql<Option<Stored>> {
+    /// Reads a task, with its context's queue locked.
+    pub(crate) async fn find_in_context(&self, id: TaskId) -> Sql<Option<Stored>> {
         let Some(found) = self.find(id).await? else { return Ok(None) };
         let Some(context) = &found.task.context else { return Ok(Some(found)) };
-        self.lock_line(&found.task.pool, context).await?;
+        self.lock_context(&found.task.pool, context).await?;
         self.find(id).await
     }
 
-    /// Whether a waiting task has its place in its context's line, or is yet to become due for the first time.
-    async fn has_place(&self, spot: &QueueKey, context: &ContextId) -> Sql<bool> {
-        let sql = "SELECT rank FROM context_queue WHERE pool = $1 AND context = $2 AND rank IN (0, 1, 2) AND task = $3";
+    /// Whether a waiting task has its place in its context's queue, or is yet to become due for the first time.
+    async fn has_place(&self, entry: &QueueEntry, context: &ContextId) -> Sql<bool> {
+        let sql = "SELECT rank FROM context_queue WHERE pool = $1 AND context = $2 AND rank IN (1, 2) AND id = $3";
         let params = [
-            (&spot.pool.as_str() as &(dyn ToSql + Sync), Type::TEXT),
+            (&entry.pool.as_str() as &(dyn ToSql + Sync), Type::TEXT),
             (&context.as_str(), Type::TEXT),
-            (&spot.row, Type::INT8),
+            (&entry.id, Type::UUID),
         ];
         let rows = self.query(sql, &params).await?;
         rows.first().map_or(Ok(false), |row| Ok(get::<i16>(row, 0)? != Rank::Delayed as i16))
     }
 
-    async fn write_change(&self, spot: &QueueKey, (from, to): (TaskState, TaskState), run_at: Timestamp) -> Sql<()> {
-        let sql = "UPDATE tasks SET state = $1, priority = $2, due = $3, run_at = $4 WHERE task = $5 AND state = $6 \
-                   AND pool = $7 RETURNING task";
-        let (from, to, priority) = (from as i16, to as i16, i16::from(spot.priority));
-        let (due, run_at) = (spot.due.as_micros(), run_at.as_micros());
+    async fn write_change(&self, entry: &QueueEntry, (from, to): (TaskState, TaskState), run_at: Timestamp) -> Sql<()> {
+        let sql = "UPDATE live SET state = $1, priority = $2, due = $3, run_at = $4 WHERE id = $5 AND state = $6 \
+                   AND pool = $7 RETURNING id";
+        let (from, to, priority) = (from as i16, to as i16, i16::from(entry.priority.get()));
+        let (due, run_at) = (entry.due.as_micros(), run_at.as_micros());
         let params = [
             (&to as &(dyn ToSql + Sync), Type::INT2),
             (&priority, Type::INT2),
             (&due, Type::INT8),
             (&run_at, Type::INT8),
-            (&spot.row, Type::INT8),
+            (&entry.id, Type::UUID),
             (&from, Type::INT2),
-            (&spot.pool.as_str(), Type::TEXT),
+            (&entry.pool.as_str(), Type::TEXT),
         ];
         if self.run(sql, &params).await? == 0 { Err(Fault::Conflict) } else { Ok(()) }
     }

@@ -73,3 +73,13 @@ pub(crate) const fn array_type(column: &Column) -> &'static str {
         Kind::Id => "uuid[]",
     }
 }
+
+/// The name of the type of a column's value.
+pub(crate) const fn single_type(column: &Column) -> &'static str {
+    match column.kind {
+        Kind::Short => "int2",
+        Kind::Long => "int8",
+        Kind::Text => "text",
+        Kind::Id => "uuid",
+    }
+}

@@ -123,6 +123,9 @@ impl<'a> Writer<'a> {
                 *outcome = rest.map_err(|error| if is_whole { error } else { half_done(&error) });
             }
         }
+        if outcomes.iter().any(Result::is_err) {
+            self.node.unanswered.note(Instant::now());
+        }
         for (job, outcome) in group.into_iter().zip(outcomes) {
             job.request.reply(outcome);
         }
@@ -220,7 +223,7 @@ impl<'a> Writer<'a> {
         loop {
             runs += 1;
             let link = self.connect(begin_by).await.map_err(Failure::NotBegun)?;
-            match self.transact(link, requests, begin_by, may_be_short).await {
+            match self.transact(link, requests, begin_by, may_be_short, runs > 1).await {
                 // Run again without it in the way.
                 Err(Failure::Undone(Fault::Damaged(unread)) | Failure::Broken(Fault::Damaged(unread)))
                     if !matches!(requests, [Request::SetAside(_)]) =>
@@ -306,6 +309,7 @@ impl<'a> Writer<'a> {
         requests: &mut [&mut Request],
         begin_by: Instant,
         may_be_short: bool,
+        is_repeated: bool,
     ) -> Result<Vec<Unread>, Failure> {
         let may_forget = self.options.database_time && requests.iter().all(|request| request.class().is_forgettable);
         let statements = if may_be_short && !link.has_rested() { statements(requests) } else { None };
@@ -319,6 +323,7 @@ impl<'a> Writer<'a> {
             database_time: self.options.database_time,
             opening: Mutex::new(statements.is_none().then(|| begin.clone())),
             is_short: statements.is_some(),
+            is_repeated,
             is_renewed,
             node: &self.node,
             gained: AtomicI64::new(0),

@@ -32,22 +32,22 @@ const BAD: u128 = 3;
 
 /// Damage of every column that can hold something wrong. `X` is the row of the task.
 const DAMAGE: &[&str] = &[
-    "UPDATE inputs SET labels = '[1' WHERE task = X",
-    "UPDATE inputs SET input = 'no JSON' WHERE task = X",
-    "UPDATE inputs SET key = '' WHERE task = X",
-    "UPDATE inputs SET max_attempts = -1 WHERE task = X",
-    "UPDATE inputs SET max_crashes = 4294967296 WHERE task = X",
-    "UPDATE inputs SET timeout = -1 WHERE task = X",
-    "UPDATE inputs SET submitted_at = 9223372036854775807 WHERE task = X",
-    "DELETE FROM inputs WHERE task = X",
-    "UPDATE tasks SET attempt = -2 WHERE task = X",
-    "UPDATE tasks SET crashes = -1 WHERE task = X",
-    "UPDATE tasks SET context = '' WHERE task = X",
-    "UPDATE tasks SET priority = 77 WHERE task = X",
-    "UPDATE tasks SET run_at = -9223372036854775807 WHERE task = X",
-    "UPDATE tasks SET error_kind = 'nonsense' WHERE task = X",
-    "UPDATE tasks SET pool = 'no such name!' WHERE task = X",
-    "UPDATE tasks SET state = 99 WHERE task = X",
+    "UPDATE live SET labels = '[1' WHERE id = X",
+    "UPDATE live SET input = 'no JSON' WHERE id = X",
+    "UPDATE live SET key = '' WHERE id = X",
+    "UPDATE live SET max_attempts = -1 WHERE id = X",
+    "UPDATE live SET max_crashes = 4294967296 WHERE id = X",
+    "UPDATE live SET timeout = -1 WHERE id = X",
+    "UPDATE live SET submitted_at = 9223372036854775807 WHERE id = X",
+    "UPDATE live SET input = NULL WHERE id = X",
+    "UPDATE live SET attempt = -2 WHERE id = X",
+    "UPDATE live SET crashes = -1 WHERE id = X",
+    "UPDATE live SET context = '' WHERE id = X",
+    "UPDATE live SET priority = 77 WHERE id = X",
+    "UPDATE live SET run_at = -9223372036854775807 WHERE id = X",
+    "UPDATE live SET error_kind = 'nonsense' WHERE id = X",
+    "UPDATE live SET pool = 'no such name!' WHERE id = X",
+    "UPDATE live SET state = 99 WHERE id = X",
 ];
 
 fn at(seconds: i64) -> Timestamp {
@@ -90,8 +90,7 @@ impl<'a> Lab<'a> {
     }
 
     fn damage(&self, sql: &str, task: TaskId) {
-        let row = self.sql(&format!("SELECT task FROM tasks WHERE id = '{task}'"));
-        self.sql(&sql.replace('X', &row));
+        self.sql(&sql.replace('X', &format!("'{task}'")));
     }
 
     async fn submit(&self, tasks: impl IntoIterator<Item = Task>) {
@@ -175,7 +174,7 @@ async fn a_claim_alone_finds_what_cannot_be_read_and_a_repaired_task_comes_back(
     assert_eq!(lab.claim(9).await.len(), 4);
     let refused = lab.store.retry(id(BAD), at(3)).await.unwrap().unwrap_err();
     assert!(matches!(&refused, StateConflict::Damaged { reason, .. } if reason.contains("`labels`")), "{refused}");
-    lab.damage("UPDATE inputs SET labels = NULL WHERE task = X", id(BAD));
+    lab.damage("UPDATE live SET labels = NULL WHERE id = X", id(BAD));
     assert_eq!(lab.store.retry(id(BAD), at(3)).await.unwrap().unwrap().state, TaskState::Queued);
     assert_eq!(lab.claim(1).await[0].id, id(BAD));
 }
@@ -198,7 +197,7 @@ async fn attempts_that_are_no_list_keep_no_task_from_its_end() {
             lab.store.sweep(pool(), at(102)).await.unwrap();
         };
         fail().await;
-        lab.damage(&format!("UPDATE tasks SET attempts = {damage} WHERE task = X"), id(1));
+        lab.damage(&format!("UPDATE live SET attempts = {damage} WHERE id = X"), id(1));
         fail().await;
         assert!(lab.store.attempts(id(1)).await.unwrap().is_some_and(|known| known.len() <= 1), "{damage}");
         assert_eq!(lab.store.attempts(id(2)).await.unwrap().map(|known| known.len()), Some(2), "{damage}");
@@ -229,7 +228,7 @@ async fn a_conversation_goes_on_behind_a_damaged_task() {
 #[tokio::test]
 async fn sweeps_and_rescues_go_on_without_what_cannot_be_read() {
     let server = PgServer::start(false);
-    for sql in ["UPDATE tasks SET priority = 77 WHERE task = X", "UPDATE inputs SET labels = '[1' WHERE task = X"] {
+    for sql in ["UPDATE live SET priority = 77 WHERE id = X", "UPDATE live SET labels = '[1' WHERE id = X"] {
         let lab = Lab::new(&server);
         lab.submit((1..=4).map(|number| Task { run_at: at(10), state: TaskState::Scheduled, ..task(number) })).await;
         lab.damage(sql, id(BAD));
@@ -251,16 +250,15 @@ async fn sweeps_and_rescues_go_on_without_what_cannot_be_read() {
 async fn ended_tasks_that_cannot_be_read_are_shown_as_such() {
     let server = PgServer::start(false);
     for sql in [
-        "UPDATE history SET output = '{' WHERE task = X",
-        "UPDATE history SET labels = '[1' WHERE task = X",
-        "UPDATE history SET error_kind = 'nonsense' WHERE task = X",
-        "UPDATE history SET cost = 'nonsense', attempt = -1 WHERE task = X",
+        "UPDATE ended SET output = '{' WHERE id = X",
+        "UPDATE ended SET labels = '[1' WHERE id = X",
+        "UPDATE ended SET error_kind = 'nonsense' WHERE id = X",
+        "UPDATE ended SET cost = 'nonsense', attempt = -1 WHERE id = X",
     ] {
         let lab = Lab::new(&server);
         lab.submit((1..=5).map(task)).await;
-        let row = lab.sql(&format!("SELECT task FROM tasks WHERE id = '{}'", id(BAD)));
         lab.finish(&lab.claim(9).await, "1").await;
-        lab.sql(&sql.replace('X', &row));
+        lab.damage(sql, id(BAD));
         assert_eq!(lab.list(None).await.len(), 5, "{sql}");
         assert_eq!(lab.damaged().await.id, id(BAD), "{sql}");
         let Ok(Cancelled::Ended(task)) = lab.store.cancel(id(BAD), at(4)).await.unwrap() else { panic!("{sql}") };
@@ -273,8 +271,8 @@ async fn ended_tasks_that_cannot_be_read_are_shown_as_such() {
 const REFUSE: &str = "\
     CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN \
     IF NEW.output LIKE '%poison%' THEN RAISE EXCEPTION 'no such character' USING ERRCODE = '22P05'; END IF; RETURN NEW; END $$; \
-    CREATE TRIGGER refuse BEFORE INSERT ON history FOR EACH ROW EXECUTE FUNCTION refuse(); \
-    ALTER TABLE inputs ADD CONSTRAINT small CHECK (length(input) < 100)";
+    CREATE TRIGGER refuse BEFORE INSERT ON ended FOR EACH ROW EXECUTE FUNCTION refuse(); \
+    ALTER TABLE live ADD CONSTRAINT small CHECK (length(input) < 100)";
 
 #[tokio::test]
 async fn a_member_of_a_group_that_the_database_refuses_is_left_out() {

@@ -142,7 +142,7 @@ async fn a_held_snapshot_is_named_and_what_it_keeps_is_not_read_again_and_again(
 
     let (holder, pid) = hold(&url).await;
     node.work(DEAD as usize, 1_000).await;
-    let seen = node.upkeep(|seen| seen.holder.is_some() && dead(seen, "ready") >= DEAD).await;
+    let seen = node.upkeep(|seen| seen.holder.is_some() && dead(seen, "live") >= DEAD).await;
     let OldestTransaction { name, program, role, state, seconds, remedy } = seen.holder.clone().expect("it is there");
     assert_eq!((name, remedy.clone()), (format!("session {pid}"), format!("SELECT pg_terminate_backend({pid})")));
     assert_eq!((&*program, &*role, &*state), ("nightly-report", "forerunner", "idle in transaction"));
@@ -156,7 +156,7 @@ async fn a_held_snapshot_is_named_and_what_it_keeps_is_not_read_again_and_again(
     assert_eq!(node.store.backlog(pool()).await.unwrap().claimable, 0);
 
     server.sql(DATABASE, &remedy);
-    node.upkeep(|seen| seen.holder.is_none() && dead(seen, "ready") < DEAD).await;
+    node.upkeep(|seen| seen.holder.is_none() && dead(seen, "live") < DEAD).await;
     drop(holder);
     node.work(10, 1).await;
     assert_eq!(node.store.counts(pool()).await.unwrap().of(TaskState::Succeeded), ended + 10);
@@ -169,7 +169,8 @@ async fn a_held_snapshot_is_named_and_what_it_keeps_is_not_read_again_and_again(
         assert!(begun.elapsed() < PATIENCE);
         sleep(Duration::from_millis(20)).await;
     }
-    let read = server.sql(DATABASE, "SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'ready_pkey'");
+    let read =
+        server.sql(DATABASE, "SELECT idx_tup_read FROM pg_stat_user_indexes WHERE indexrelname = 'live_in_order'");
     let (read, from_the_start) = (read.parse::<u64>().unwrap(), CLAIMS as u64 * DEAD);
     println!("{read} entries of the index were read; {CLAIMS} claims from its start would have read {from_the_start}");
     assert!(read < from_the_start / 2, "{read} of {from_the_start}");

@@ -92,7 +92,7 @@ async fn deleted_and_dead(server: &PgServer, tables: &str) -> (u64, u64) {
 }
 
 /// All tables that hold something of tasks.
-const TASKS: &str = "^(history.*|tasks|inputs|outputs|events|tasks_with_events|context_costs|idempotency_keys)$";
+const TASKS: &str = "^(ended.*|live|events|tasks_with_events|idempotency_keys)$";
 
 #[tokio::test]
 async fn what_is_past_the_retention_is_dropped_and_nothing_is_deleted() {
@@ -106,10 +106,10 @@ async fn what_is_past_the_retention_is_dropped_and_nothing_is_deleted() {
     settle(&store, &claimed, begun, succeeded()).await;
     let counts = store.counts(pool()).await.unwrap();
     assert_eq!((counts.of(TaskState::Succeeded), counts.waiting()), (TASK_COUNT as u64, 0));
-    for table in ["tasks", "inputs", "outputs", "history_rest"] {
+    for table in ["live", "ended_rest"] {
         assert_eq!(server.sql(DATABASE, &format!("SELECT count(*) FROM {table}")), "0", "{table}");
     }
-    let bytes = "SELECT sum(pg_total_relation_size(relid)) FROM pg_stat_user_tables WHERE relname ~ '^history'";
+    let bytes = "SELECT sum(pg_total_relation_size(relid)) FROM pg_stat_user_tables WHERE relname ~ '^ended'";
     let bytes: u64 = server.sql(DATABASE, bytes).parse().unwrap();
     println!(
         "history: {} bytes a task, with its indexes, an input of 50 bytes and an output of 1",
@@ -117,8 +117,8 @@ async fn what_is_past_the_retention_is_dropped_and_nothing_is_deleted() {
     );
     drop(store);
     let (before, dead) = deleted_and_dead(&server, TASKS).await;
-    assert!(before >= 2 * TASK_COUNT as u64 && dead > 0, "they left two tables for the history: {before}, {dead}");
-    assert_eq!(deleted_and_dead(&server, "^history").await, (0, 0));
+    assert!(before >= TASK_COUNT as u64 && dead > 0, "they left one table for the other: {before}, {dead}");
+    assert_eq!(deleted_and_dead(&server, "^ended").await, (0, 0));
 
     let store = open(&url);
     assert_eq!(retire(&server, &store, begun + HOUR, DAY).await, DroppedPartitions::default(), "a day is not over");
@@ -164,12 +164,12 @@ async fn an_end_at_a_time_without_a_partition_is_kept_and_goes_in_time() {
     enqueue(&store, vec![task(begun, 1), task(begun, 2)]).await;
     let claimed = claim(&store, 2).await;
     settle(&store, &claimed[..1], later, failed()).await;
-    assert_eq!(server.sql(DATABASE, "SELECT count(*) FROM history_rest"), "1");
+    assert_eq!(server.sql(DATABASE, "SELECT count(*) FROM ended_rest"), "1");
     assert_eq!(store.task(claimed[0].id).await.unwrap().unwrap().finished_at, Some(later));
     // What is there already does not keep partitions from being made.
     retire(&server, &store, later, DAY).await;
     settle(&store, &claimed[1..], later + 2 * HOUR, succeeded()).await;
-    assert_eq!(server.sql(DATABASE, "SELECT count(*) FROM history_rest"), "1");
+    assert_eq!(server.sql(DATABASE, "SELECT count(*) FROM ended_rest"), "1");
     assert_eq!(store.counts(pool()).await.unwrap().of(TaskState::Failed), 1);
     let retired = retire(&server, &store, later + DAY + HOUR, DAY).await;
     assert_eq!(retired, DroppedPartitions { partitions: 0, tasks: 1 });
@@ -183,14 +183,14 @@ async fn partitions_are_made_ahead_and_never_twice() {
     let url = server.database();
     let stores = [open(&url), open(&url)];
     let begun = now(&stores[0]).await;
-    let partitions = || server.sql(DATABASE, "SELECT count(*) FROM pg_inherits WHERE inhparent = 'history'::regclass");
+    let partitions = || server.sql(DATABASE, "SELECT count(*) FROM pg_inherits WHERE inhparent = 'ended'::regclass");
     assert_eq!(partitions(), "4", "three hours, and the rest");
     for day in 0..10 {
         retire(&server, &stores[day % 2], begun + day as u32 * DAY, 7 * DAY).await;
     }
     let gaps = "SELECT count(*) FROM (SELECT (regexp_match(pg_get_expr(relpartbound, oid), 'FROM \\(''(\\d+)'))[1] AS low, \
                 lag((regexp_match(pg_get_expr(relpartbound, oid), 'TO \\(''(\\d+)'))[1]) OVER (ORDER BY relname) AS high \
-                FROM pg_class WHERE relispartition AND relkind = 'r' AND relname <> 'history_rest') p WHERE high <> low";
+                FROM pg_class WHERE relispartition AND relkind = 'r' AND relname <> 'ended_rest') p WHERE high <> low";
     assert_eq!(server.sql(DATABASE, gaps), "0");
     let count: u32 = partitions().parse().unwrap();
     assert!((9..=15).contains(&count), "seven days, two ahead, the first hours: {count}");
@@ -246,7 +246,7 @@ fn version_3(now: Timestamp) -> String {
 }
 
 #[tokio::test]
-async fn a_database_of_version_3_goes_on_and_what_had_ended_ages_out_where_it_is() {
+async fn a_database_of_version_3_goes_on_and_what_had_ended_ages_out() {
     let server = PgServer::start(false);
     let url = server.database();
     let micros: i64 =
@@ -254,7 +254,7 @@ async fn a_database_of_version_3_goes_on_and_what_had_ended_ages_out_where_it_is
     let begun = Timestamp::from_micros(micros);
     server.sql(DATABASE, &version_3(begun));
     let store = open(&url);
-    assert_eq!(server.sql(DATABASE, "SELECT version FROM meta"), "10");
+    assert_eq!(server.sql(DATABASE, "SELECT version FROM meta"), "11");
     let ids: Vec<_> = (0..4).map(|number| task(begun, number).id).collect();
     let all = TaskFilter { limit: 9, ..TaskFilter::default() };
     let states = async || {
@@ -278,8 +278,8 @@ async fn a_database_of_version_3_goes_on_and_what_had_ended_ages_out_where_it_is
     settle(&store, &claimed, begun, failed()).await;
     assert_eq!(states().await, ["succeeded", "failed", "succeeded", "failed"]);
     assert_eq!(
-        server.sql(DATABASE, "SELECT count(*) FROM tasks") + &server.sql(DATABASE, "SELECT count(*) FROM history"),
-        "13"
+        server.sql(DATABASE, "SELECT count(*) FROM live") + &server.sql(DATABASE, "SELECT count(*) FROM ended"),
+        "04"
     );
     let told = store.events(ids[1], 0, 100).await.unwrap().unwrap();
     assert!(told.ended && told.events.len() >= 6, "{told:?}");
@@ -291,9 +291,9 @@ async fn a_database_of_version_3_goes_on_and_what_had_ended_ages_out_where_it_is
     store.cancel(ids[1], begun).await.unwrap().unwrap();
 
     let retired = retire(&server, &store, begun + 2 * DAY, DAY).await;
-    assert!(retired.tasks == 1 && retired.partitions >= 1, "{retired:?}");
+    assert!(retired.tasks == 0 && retired.partitions >= 1, "{retired:?}");
     assert_eq!(states().await, [""; 0]);
-    for table in ["tasks", "inputs", "outputs", "idempotency_keys", "events", "history"] {
+    for table in ["live", "idempotency_keys", "events", "ended"] {
         assert_eq!(server.sql(DATABASE, &format!("SELECT count(*) FROM {table}")), "0", "{table}");
     }
     assert!(matches!(store.enqueue(vec![submission]).await.unwrap()[0], Ok(EnqueueOutcome::New { .. })));
@@ -352,13 +352,13 @@ async fn a_database_of_version_8_goes_on_under_the_new_names() {
     let claimed = claim(&store, 9).await.remove(0);
     assert_eq!((claimed.id, claimed.context_version), (task(begun, 0).id, 0));
     settle(&store, std::slice::from_ref(&claimed), begun, Next::Wait { requests: Payload::trusted("[]") }).await;
-    assert_eq!(server.sql(DATABASE, "SELECT state, requests FROM tasks WHERE task = 1"), "-1|[]");
+    assert_eq!(server.sql(DATABASE, "SELECT state, requests FROM live WHERE context IS NOT NULL"), "-1|[]");
     store.answer(claimed.id, Payload::trusted("[1]"), begun).await.unwrap().unwrap();
     assert_eq!(claim(&store, 9).await.len(), 1);
     let runs = Task { epoch: forerunner_core::LeaseEpoch(5), ..task(begun, 2) };
     settle(&store, &[runs], begun, Next::Release).await;
     let ended = store.task(task(begun, 2).id).await.unwrap().unwrap();
     assert_eq!(ended.state, TaskState::Cancelled, "the request to cancel it was kept");
-    let old = "SELECT count(*) FROM pg_class WHERE relname ~ '^(line|spoken|notes|keys|pieces|piece_uses)(_|$)'";
+    let old = "SELECT count(*) FROM pg_class WHERE relname ~ '^(line|spoken|notes|keys|pieces|piece_uses|old)(_|$)'";
     assert_eq!(server.sql(DATABASE, old), "0");
 }

@@ -478,7 +478,11 @@ async fn what_cannot_be_claimed_is_not_where_claims_look() {
     store.enqueue((0..BLOCKED).map(delayed).collect()).await.unwrap();
     store.enqueue((BLOCKED..BLOCKED + 100).map(behind_another).collect()).await.unwrap();
     store.enqueue((BLOCKED + 100..BLOCKED + 200).map(submission).collect()).await.unwrap();
-    assert_eq!(server.sql("case0", "SELECT count(*) FROM ready"), "101", "a hundred, and the first of the context");
+    assert_eq!(
+        server.sql("case0", "SELECT count(*) FROM live WHERE queue_key IS NOT NULL AND state = 1"),
+        "101",
+        "a hundred, and the first of the context"
+    );
     let mut claimed = 0;
     loop {
         match store.claim(claim(node(1), 16)).await.unwrap().len() {
@@ -486,7 +490,10 @@ async fn what_cannot_be_claimed_is_not_where_claims_look() {
             some => claimed += some,
         }
     }
-    assert_eq!((claimed, server.sql("case0", "SELECT count(*) FROM ready").as_str()), (101, "0"));
+    assert_eq!(
+        (claimed, server.sql("case0", "SELECT count(*) FROM live WHERE queue_key IS NOT NULL AND state = 1").as_str()),
+        (101, "0")
+    );
 }
 
 #[tokio::test]
@@ -499,7 +506,7 @@ async fn one_node_at_a_time_vacuums_what_changes_with_every_task() {
     assert_eq!(stores[1].claim(claim(node(1), 100)).await.unwrap().len(), 100);
     let vacuums = || {
         let sql = "SELECT pg_stat_force_next_flush(), COALESCE(sum(vacuum_count), 0) FROM pg_stat_user_tables \
-                   WHERE relname = 'ready'";
+                   WHERE relname = 'live'";
         server.sql("case0", sql).trim_start_matches('|').parse::<u32>().unwrap()
     };
     let begun = tokio::time::Instant::now();
@@ -510,7 +517,7 @@ async fn one_node_at_a_time_vacuums_what_changes_with_every_task() {
     // A turn is taken at most twice a period, however many nodes there are.
     let most = 2 * begun.elapsed().as_millis() / 500 + 2;
     assert!(u128::from(vacuums()) <= most, "{} rounds in {:?}", vacuums(), begun.elapsed());
-    assert_eq!(server.sql("case0", "SELECT count(*) FROM ready"), "0");
+    assert_eq!(server.sql("case0", "SELECT count(*) FROM live WHERE queue_key IS NOT NULL AND state = 1"), "0");
 }
 
 #[tokio::test]
@@ -645,7 +652,7 @@ async fn what_a_connection_broke_off_is_done_over_another_one() {
     tokio::spawn(connection);
     let id = submission(0).task.id;
     for round in 1..=3 {
-        holder.batch_execute("BEGIN; LOCK TABLE tasks, ready IN ACCESS EXCLUSIVE MODE").await.unwrap();
+        holder.batch_execute("BEGIN; LOCK TABLE live IN ACCESS EXCLUSIVE MODE").await.unwrap();
         let reading = tokio::spawn(store.task(id));
         let writing = tokio::spawn(store.enqueue(vec![submission(round)]));
         // Both at once. What vacuums may wait for the same tables, in another mode.

@@ -62,13 +62,11 @@ impl DamageCount {
     }
 
     /// Logs and counts tasks that have just been set aside.
-    pub fn note_found(&self, found: &[Damage]) {
-        for damage in found.iter().take(LOGGED) {
-            tracing::error!(
-                row = damage.row,
-                reason = damage.reason,
-                "store: cannot read a task; it is set aside as damaged"
-            );
+    ///
+    /// Each is the name of a row, and the reason why it cannot be read.
+    pub fn note_found(&self, found: &[(String, String)]) {
+        for (row, reason) in found.iter().take(LOGGED) {
+            tracing::error!(row, reason, "store: cannot read a task; it is set aside as damaged");
         }
         if found.len() > LOGGED {
             tracing::error!(

@@ -45,6 +45,16 @@ pub enum StoreError {
         /// The newest version known.
         known: i64,
     },
+    /// Nodes of an earlier version use the store, which this program is to migrate.
+    #[error(
+        "the store at {place} is in use by nodes of an earlier version ({nodes}); stop them and start this node again (one that was killed counts for 15 s), nothing was changed"
+    )]
+    OlderNodes {
+        /// Where the store is.
+        place: String,
+        /// The ids of those nodes.
+        nodes: String,
+    },
     /// Another node has the store open.
     #[error("the store at {place} is in use by another process; stop it, or use another store for this node")]
     InUse {

@@ -290,7 +290,12 @@ impl ClusterStore for MemoryStore {
         })
     }
 
-    fn leases(&self, node: NodeId, pool: PoolName) -> StoreFuture<Option<Vec<(TaskId, LeaseEpoch)>>> {
+    fn leases(
+        &self,
+        node: NodeId,
+        pool: PoolName,
+        _known: Vec<TaskId>,
+    ) -> StoreFuture<Option<Vec<(TaskId, LeaseEpoch)>>> {
         self.run(move |state| Some(state.leases(node, &pool)))
     }
 

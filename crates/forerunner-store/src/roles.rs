@@ -186,9 +186,15 @@ pub trait ClusterStore: Send + Sync + 'static {
     /// and returns the state of the cluster. A node calls it once a second.
     fn heartbeat(&self, beat: Heartbeat) -> StoreFuture<ClusterState>;
 
-    /// Lists the running tasks of a pool that are leased to a node, with their epochs; empty if the store does not
-    /// record nodes.
-    fn leases(&self, node: NodeId, pool: PoolName) -> StoreFuture<Option<Vec<(TaskId, LeaseEpoch)>>>;
+    /// Lists running tasks of a pool that are leased to a node, with their epochs: those among `known`, which are the
+    /// tasks that the node has, and those whose claim may not have arrived. A store may list all others too. `None` if
+    /// the store does not record nodes.
+    fn leases(
+        &self,
+        node: NodeId,
+        pool: PoolName,
+        known: Vec<TaskId>,
+    ) -> StoreFuture<Option<Vec<(TaskId, LeaseEpoch)>>>;
 
     /// Removes a node at once, so that the others need not wait for the end of its lease. Its tasks keep their leases.
     fn deregister(&self, node: NodeId) -> StoreFuture<()>;

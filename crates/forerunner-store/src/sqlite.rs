@@ -414,7 +414,12 @@ impl ClusterStore for SqliteStore {
         Box::pin(std::future::ready(Ok(())))
     }
 
-    fn leases(&self, _node: NodeId, _pool: PoolName) -> StoreFuture<Option<Vec<(TaskId, LeaseEpoch)>>> {
+    fn leases(
+        &self,
+        _node: NodeId,
+        _pool: PoolName,
+        _known: Vec<TaskId>,
+    ) -> StoreFuture<Option<Vec<(TaskId, LeaseEpoch)>>> {
         Box::pin(std::future::ready(Ok(None)))
     }
 

@@ -77,7 +77,8 @@ impl QueueActor {
         self.reconciling.under_way = true;
         let begun = self.leased.iter().map(|(task, leased)| (*task, leased.epoch));
         let here: Vec<_> = begun.chain(self.prefetched.leases()).collect();
-        let call = self.deps.node.store.leases(self.deps.node.node, self.deps.name.clone());
+        let known = here.iter().map(|(task, _)| *task).collect();
+        let call = self.deps.node.store.leases(self.deps.node.node, self.deps.name.clone(), known);
         self.call(call, ctx, move |queue, answer, ctx| {
             queue.reconciling.under_way = false;
             if let Ok(Some(there)) = answer {

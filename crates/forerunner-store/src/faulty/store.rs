@@ -332,8 +332,13 @@ impl<S: Store + ?Sized> ClusterStore for FaultyStore<S> {
         self.through(Verb::Heartbeat, |store| store.heartbeat(beat))
     }
 
-    fn leases(&self, node: NodeId, pool: PoolName) -> StoreFuture<Option<Vec<(TaskId, LeaseEpoch)>>> {
-        self.inner.leases(node, pool)
+    fn leases(
+        &self,
+        node: NodeId,
+        pool: PoolName,
+        known: Vec<TaskId>,
+    ) -> StoreFuture<Option<Vec<(TaskId, LeaseEpoch)>>> {
+        self.inner.leases(node, pool, known)
     }
 
     fn deregister(&self, node: NodeId) -> StoreFuture<()> {

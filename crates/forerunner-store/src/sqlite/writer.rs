@@ -295,6 +295,7 @@ impl Writer {
     /// Logs and counts what was set aside, now that it is stored.
     fn note_damage(&mut self) {
         let found = std::mem::take(&mut self.cache.found);
+        let found: Vec<_> = found.into_iter().map(|damage| (damage.row.to_string(), damage.reason)).collect();
         self.damaged.note_found(&found);
         self.damaged.note_there(self.cache.damaged());
     }
