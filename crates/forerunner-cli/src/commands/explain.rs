@@ -99,7 +99,7 @@ fn newest(answer: &Answer, pool: &str) -> anyhow::Result<Answer> {
 fn explain(decision: &Value, pool: &str) -> String {
     let numbers = pairs([
         ("at", fields::time(decision, "at")),
-        ("due to", fields::text(decision, "cause")),
+        ("cause", fields::text(decision, "cause")),
         ("arrivals", format!("{} since the decision before", fields::text(decision, "inputs.arrivals"))),
         (
             "completions",
@@ -215,7 +215,7 @@ mod tests {
         Decision 88 of pool coder asked for 9 agents instead of 7, because the forecast needs more: 3.0 tasks/s expected in 3.4 s (band 2.2-3.9), 2.1 s each: 7 busy on average + 2 spare (margin 0.9 σ) = 9 needed; 7 now.
 
         at           2026-01-31 12:00:00
-        due to       tick
+        cause        tick
         arrivals     3 since the decision before
         completions  2, 2.05 s each
         waiting      0

@@ -1,4 +1,5 @@
-//! Errors of connections: anybody who can connect can cause them, so they are counted rather than logged.
+//! Lines of the server that do not belong into the log: anybody who can connect can cause an error of a connection, so
+//! these errors are counted.
 
 use std::borrow::Cow;
 
@@ -9,11 +10,21 @@ use tracing_subscriber::{Layer, filter::Targets, layer::Context, registry::Looku
 /// Where the server logs that it cannot read a request head, as an error.
 const TARGET: &str = "actix_http";
 
-/// Removes errors of connections from a filter of the log, unless the filter names them or includes all details.
+/// Where the server logs how many threads it starts and stops, at level info: of no use to an operator.
+const SERVER: &str = "actix_server";
+
+/// Removes errors of connections from a filter of the log, and the server's remarks about its threads, unless the filter
+/// names them or includes all details.
 pub fn quieted(filter: &str) -> Cow<'_, str> {
-    let is_detailed = |part: &str| matches!(part.trim().to_ascii_lowercase().as_str(), "debug" | "trace");
-    let is_about_them = filter.contains(TARGET) || filter.split(',').any(is_detailed);
-    if filter.trim().is_empty() || is_about_them { filter.into() } else { format!("{filter},{TARGET}=off").into() }
+    let has = |levels: &[&str]| {
+        filter.split(',').any(|part| levels.iter().any(|level| part.trim().eq_ignore_ascii_case(level)))
+    };
+    if filter.trim().is_empty() || has(&["debug", "trace"]) {
+        return filter.into();
+    }
+    let errors = if filter.contains(TARGET) { "" } else { ",actix_http=off" };
+    let server = if filter.contains(SERVER) || !has(&["info"]) { "" } else { ",actix_server=warn" };
+    format!("{filter}{errors}{server}").into()
 }
 
 /// Counts errors of connections, whatever the log level.
@@ -36,8 +47,10 @@ mod tests {
     #[test]
     fn errors_of_connections_are_logged_only_where_somebody_looks_for_them() {
         for (filter, quieted_filter) in [
-            ("info", "info,actix_http=off"),
-            ("info,forerunner_runtime=debug", "info,forerunner_runtime=debug,actix_http=off"),
+            ("info", "info,actix_http=off,actix_server=warn"),
+            ("info,forerunner_runtime=debug", "info,forerunner_runtime=debug,actix_http=off,actix_server=warn"),
+            ("info,actix_server=info", "info,actix_server=info,actix_http=off"),
+            ("error", "error,actix_http=off"),
             ("debug", "debug"),
             ("Trace", "Trace"),
             ("warn,actix_http=debug", "warn,actix_http=debug"),
