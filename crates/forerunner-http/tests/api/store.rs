@@ -133,7 +133,7 @@ impl ClusterStore for FaultyStore {
     pass_on! {
         renew(node: NodeId, until: Timestamp) -> ();
         heartbeat(beat: Heartbeat) -> ClusterState;
-        leases(node: NodeId, pool: PoolName) -> Option<Vec<(TaskId, LeaseEpoch)>>;
+        leases(node: NodeId, pool: PoolName, known: Vec<TaskId>) -> Option<Vec<(TaskId, LeaseEpoch)>>;
         deregister(node: NodeId) -> ();
     }
 

@@ -87,7 +87,7 @@ impl ClusterStore for KeptOpen {
     pass_on! {
         renew(node: NodeId, until: Timestamp) -> StoreFuture<()>;
         heartbeat(beat: Heartbeat) -> StoreFuture<ClusterState>;
-        leases(node: NodeId, pool: PoolName) -> StoreFuture<Option<Vec<(TaskId, LeaseEpoch)>>>;
+        leases(node: NodeId, pool: PoolName, known: Vec<TaskId>) -> StoreFuture<Option<Vec<(TaskId, LeaseEpoch)>>>;
         deregister(node: NodeId) -> StoreFuture<()>;
     }
 
