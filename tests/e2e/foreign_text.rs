@@ -252,7 +252,8 @@ async fn variables_of_agents_keep_their_names_and_secrets_are_shown_nowhere() {
 async fn a_service_that_others_can_reach_is_warned_of() {
     for (host, warned) in [("127.0.0.1", false), ("0.0.0.0", true)] {
         let site = Site::new().with("", &[Pool::builtin("work")]);
-        let config = fs::read_to_string(site.config()).expect("a file").replace("127.0.0.1", host) + "\n[auth]\nmode = \"off\"\n";
+        let config = fs::read_to_string(site.config()).expect("a file").replace("127.0.0.1", host)
+            + "\n[auth]\nmode = \"off\"\n";
         fs::write(site.config(), config).expect("it can be written");
         let service = site.serve().await;
         // A separate thread writes the log, so a line may follow the address.

@@ -54,6 +54,9 @@ pub struct ContextCost {
     pub full_bytes: u64,
     /// Encoded bytes of the change, as stored.
     pub stored_bytes: u64,
+    /// Seconds that the task waited, once it was due, for the task before it in its context.
+    #[serde(default)]
+    pub wait_context_s: f64,
     /// Whether the agent process had lost a context that the node believed resident in it, so that the node sent all of
     /// it.
     pub agent_lost_it: bool,

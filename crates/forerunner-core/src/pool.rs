@@ -144,6 +144,7 @@ impl PoolMachine {
             PoolEvent::Tick => {}
             PoolEvent::Resize(target) => self.desired = self.clamped(target),
             PoolEvent::Configure { min, max } => self.configure(min, max),
+            PoolEvent::Returns(chances) => self.residency.set_returns(chances),
             PoolEvent::Pause => {
                 self.paused = true;
                 self.release_suspects(actions);

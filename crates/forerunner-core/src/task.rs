@@ -26,6 +26,9 @@ pub struct Task {
     pub context_version: u64,
     /// Which context of that name it was then: one that is deleted and begun anew has another number. 0 as above.
     pub context_born: u64,
+    /// When the turn before it in its context ended, as far as its claim knew. Not stored: what it waited for that is part of
+    /// `context_cost` later.
+    pub context_free_at: Option<Timestamp>,
     /// The cost of giving its agent the context, once an attempt with a context has ended.
     pub context_cost: Option<Box<ContextCost>>,
     /// When it was accepted.
@@ -89,6 +92,7 @@ impl Task {
             priority: new.priority,
             context_version: 0,
             context_born: 0,
+            context_free_at: None,
             context_cost: None,
             submitted_at: now,
             run_at,
@@ -120,6 +124,22 @@ impl Task {
         self.started_at.map(|started| started.since(self.run_at.max(self.submitted_at)))
     }
 
+    /// The part of [`wait`](Self::wait) in which it waited for the task before it in its context, as far as it is known:
+    /// without a context there is none.
+    pub fn wait_context(&self) -> Option<Duration> {
+        let wait = self.wait()?;
+        let due = self.run_at.max(self.submitted_at);
+        let by_claim = self.context_free_at.map(|free_at| free_at.since(due));
+        let stored = self.context_cost.as_ref().map(|cost| Duration::try_from_secs_f64(cost.wait_context_s));
+        let part = by_claim.or(stored.map(Result::unwrap_or_default));
+        part.or(self.context.is_none().then_some(Duration::ZERO)).map(|part| part.min(wait))
+    }
+
+    /// The part of [`wait`](Self::wait) in which it waited for an agent: from when it could start. Agents can help this one.
+    pub fn wait_agent(&self) -> Option<Duration> {
+        Some(self.wait()?.saturating_sub(self.wait_context().unwrap_or_default()))
+    }
+
     /// Returns whether an attempt may have crashed an agent, so that the next may crash another. The loss of a node
     /// proves nothing about the tasks that it ran.
     pub fn is_suspect(&self) -> bool {
@@ -144,6 +164,32 @@ impl Task {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ContextCost;
+
+    #[test]
+    fn a_wait_is_divided_between_the_turn_before_and_the_agents() {
+        let at = |seconds: i64| Timestamp::from_micros(1_700_000_000_000_000 + 1_000_000 * seconds);
+        let new = NewTask::new(PoolName::new("p").unwrap(), Payload::null());
+        let id = TaskId::from_parts(at(0), 1);
+        let fresh = Task::accepted(id, new, at(0), Duration::from_secs(60), RetryPolicy::default());
+        let began = Task { started_at: Some(at(10)), ..fresh.clone() };
+        let context = Some(ContextId::new("c").unwrap());
+        let cost = |wait_context_s| Some(Box::new(ContextCost { wait_context_s, ..ContextCost::default() }));
+        let parts = |task: &Task| [task.wait_context(), task.wait_agent()].map(|part| part.map(|part| part.as_secs()));
+        for (free_at, cost, expected) in [
+            (None, None, [None, Some(10)]),
+            (Some(at(7)), None, [Some(7), Some(3)]),
+            (Some(at(-5)), None, [Some(0), Some(10)]),
+            (Some(at(99)), None, [Some(10), Some(0)]),
+            (None, cost(4.0), [Some(4), Some(6)]),
+            (None, cost(f64::NAN), [Some(0), Some(10)]),
+        ] {
+            let task = Task { context: context.clone(), context_free_at: free_at, context_cost: cost, ..began.clone() };
+            assert_eq!(parts(&task), expected, "{free_at:?}");
+        }
+        assert_eq!(parts(&began), [Some(0), Some(10)], "without a context there is nothing to wait for");
+        assert_eq!(parts(&fresh), [None, None]);
+    }
 
     #[test]
     fn a_task_takes_what_its_submitter_left_open_from_the_pool() {

@@ -2,21 +2,29 @@
 
 use std::{hint::black_box, time::Duration};
 
-use forerunner_forecast::{EventDetector, Objective, Observation, PolicyKind, PolicyLimits, build};
+use forerunner_forecast::{Arrival, EventDetector, Objective, Observation, PolicyKind, PolicyLimits, build};
 
 fn main() {
     for per_second in [1, 100, 10_000] {
-        tick(per_second);
+        tick(per_second, None);
+    }
+    // Each second so many sessions of the last seconds have a turn.
+    for (per_second, sessions) in [(1, 20), (100, 2_000)] {
+        tick(per_second, Some(sessions));
     }
     events();
 }
 
-/// A tick at `per_second` tasks a second, every duration told.
-fn tick(per_second: u64) {
+/// A tick at `per_second` tasks a second, every duration told, of so many sessions.
+fn tick(per_second: u64, sessions: Option<u64>) {
     const TICKS: u32 = 3000;
     let limits =
         PolicyLimits { min: 1, max: 100_000, cold_start_s: 10.0, tick_s: 1.0, objective: Objective::default() };
     let mut policy = build(PolicyKind::default(), limits).expect("defaults are in range");
+    let arrival = |t: u32, i: u64| {
+        let task = u64::from(t) * per_second + i;
+        Arrival { task, at: f64::from(t) - 0.5, session: sessions.map(|sessions| task % sessions) }
+    };
     let seen = |t: u32| Observation {
         t: f64::from(t),
         arrivals: per_second,
@@ -26,15 +34,17 @@ fn tick(per_second: u64) {
         in_flight: (6 * per_second) as u32,
         ready: 3,
         started: per_second,
-        arrived: (0..per_second).map(|i| (i, f64::from(t) - 0.5)).collect(),
-        completed: (0..per_second).map(|i| (i, 3.0 + (i % 7) as f64)).collect(),
+        arrived: (0..per_second).map(|i| arrival(t, i)).collect(),
+        // Those that came six seconds ago.
+        completed: (0..per_second).map(|i| (arrival(t.saturating_sub(6), i).task, 3.0 + (i % 7) as f64)).collect(),
         ..Observation::default()
     };
     let warm = (0..600).map(seen).fold(0, |_, seen| policy.decide(&seen).desired);
     black_box(warm);
     let observations: Vec<_> = (600..600 + TICKS.min(3_000_000 / per_second as u32)).map(seen).collect();
     let took = timed(|| observations.iter().for_each(|seen| _ = black_box(policy.decide(seen))));
-    println!("tick at {per_second:>6} tasks/s: {:8.2} us", took.as_secs_f64() * 1e6 / observations.len() as f64);
+    let kind = if sessions.is_some() { "tasks/s of sessions" } else { "tasks/s" };
+    println!("tick at {per_second:>6} {kind}: {:8.2} us", took.as_secs_f64() * 1e6 / observations.len() as f64);
 }
 
 /// Arrivals, completions and states as they come at a million tasks a second.

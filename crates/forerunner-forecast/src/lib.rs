@@ -42,6 +42,7 @@
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
 mod announced;
+mod arrival;
 mod baselines;
 mod calendar;
 mod error;
@@ -53,6 +54,7 @@ mod policy;
 mod predictive;
 mod rate;
 mod service;
+mod sessions;
 mod sizing;
 mod stabilization;
 mod tournament;
@@ -61,6 +63,7 @@ mod triggers;
 mod utilisation;
 mod window;
 
+pub use arrival::Arrival;
 pub use baselines::*;
 pub use error::Error;
 pub use fixed::{Fixed, FixedSettings};

@@ -4,6 +4,8 @@ use std::{borrow::Cow, fmt};
 
 use serde::{Deserialize, Serialize};
 
+use crate::Arrival;
+
 /// What the operator asks for: this share of tasks starts within this time.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
@@ -76,8 +78,8 @@ pub struct Observation {
     pub late: u64,
     /// 90th percentile of the recent measured cold starts, in seconds.
     pub cold_start_s: Option<f64>,
-    /// Task numbers and times of the arrivals.
-    pub arrived: Vec<(u64, f64)>,
+    /// The single arrivals, with their sessions where they are known.
+    pub arrived: Vec<Arrival>,
     /// Task numbers and seconds on an agent of the completions.
     pub completed: Vec<(u64, f64)>,
     /// What is known to come: in how many seconds from `t`, and how many tasks. All that is known, each time.
@@ -103,6 +105,11 @@ pub struct Forecast {
     pub horizon_s: f64,
     /// Expected arrivals per second at the horizon.
     pub rate_per_s: f64,
+    /// The same by sessions that pause and are expected back, with new ones, whichever forecast is in charge; absent where no
+    /// sessions are known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub sessions_rate_per_s: Option<f64>,
     /// Lower edge of the 90 % band of that rate.
     pub rate_low: f64,
     /// Upper edge of the 90 % band of that rate.
@@ -271,6 +278,12 @@ pub trait Policy: Send {
     /// judged. The bands aim at 0.9.
     fn band_coverage(&self) -> Option<f64> {
         None
+    }
+
+    /// The chance that a session returns before an agent that starts now is ready, by the seconds since its last turn, rising;
+    /// empty where a policy does not know.
+    fn return_chances(&self) -> Vec<(f64, f64)> {
+        Vec::new()
     }
 
     /// Writes down what was learned, as JSON, so that a restart does not begin from nothing.

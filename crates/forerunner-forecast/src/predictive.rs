@@ -14,10 +14,12 @@ use crate::{
     AnnouncedDemand, Decision, Error, Forecast, Observation, Policy, PolicyLimits, ReasonCode, WhatIf,
     announced::{Ahead, AnnouncedLoad, without},
     forecaster::RateForecast,
+    sessions,
     sizing::Load,
     stabilization::SlidingMaximum,
     tournament::{
-        EWMA_15, EWMA_60, FAST_S, ForecastInputs, PoolState, RATES, RECALL, Requirements, Tournament, Tuning, whole,
+        EWMA_15, EWMA_60, FAST_S, ForecastInputs, PoolState, RATES, RECALL, Requirements, SESSIONS, Tournament, Tuning,
+        whole,
     },
     trend::{Trend, rising_rate},
     window::Sample,
@@ -118,6 +120,9 @@ impl Predictive {
         if !seen.announced.is_empty() {
             self.news_until = f64::NEG_INFINITY;
         }
+        // Who waits for the turn before is no matter of agents yet.
+        let (seen, announced) = learned.sessions.observe((now, now - before), announced, seen);
+        let seen = &*seen;
         // Rates are learned from what nobody announced.
         let rest = &*without(announced, seen);
         let arrivals = rest.arrivals as f64;
@@ -157,6 +162,14 @@ impl Predictive {
             let least = members[EWMA_15].min(members[EWMA_60]);
             let recalled = learned.rates.recalled(window.now() + horizon_s);
             rates[RECALL] = recalled.map_or(members[EWMA_60], |rate| rate.max(least));
+            rates[SESSIONS] = match learned.sessions.are_known() {
+                true => learned.sessions.rate(&sessions::Ahead {
+                    horizon_s,
+                    survival: |ages_s| learned.service.survival_at(ages_s, service_s),
+                    still_there,
+                }),
+                false => members[EWMA_60],
+            };
         }
         // In a stall more tasks come than ever are there at once otherwise, and more agents would stand still as well.
         let rate = rates[EWMA_15].max(rates[EWMA_60]);
@@ -167,6 +180,7 @@ impl Predictive {
             cold_s,
             horizon_s,
             rates,
+            by_sessions: learned.sessions.are_known(),
             fast: window.rate(Sample::Arrivals, FAST_S).unwrap_or(0.0),
             rising: rising_rate(window, horizon_s).unwrap_or(0.0),
             recalled,
@@ -230,6 +244,7 @@ impl Predictive {
         Forecast {
             horizon_s,
             rate_per_s: rate,
+            sessions_rate_per_s: learned.sessions.are_known().then_some(inputs.rates[SESSIONS]),
             rate_low: band.low.min(rate),
             rate_high: band.high.max(rate),
             service_s: inputs.service_s,
@@ -360,6 +375,11 @@ impl Policy for Predictive {
 
     fn what_if(&self, shares: &[f64]) -> Vec<WhatIf> {
         self.tournament.what_if(shares)
+    }
+
+    fn return_chances(&self) -> Vec<(f64, f64)> {
+        let cold_s = self.learned.cold_start_s.unwrap_or(self.limits.cold_start_s);
+        self.learned.sessions.return_chances(cold_s + self.limits.tick_s)
     }
 
     fn save(&self) -> Option<String> {

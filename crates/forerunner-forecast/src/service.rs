@@ -240,6 +240,18 @@ impl ServiceModel {
         }
     }
 
+    /// The same at some times, which costs less for a few of them.
+    pub(crate) fn survival_at<const N: usize>(&self, ages_s: [f64; N], mean_s: f64) -> [f64; N] {
+        if self.recent.len() < FEW {
+            return ages_s.map(|age_s| (-age_s.max(0.0) / mean_s).exp());
+        }
+        let stretch = self.recent_mean_s() / mean_s;
+        ages_s.map(|age_s| {
+            let longer = self.recent.iter().filter(|duration_s| **duration_s > age_s * stretch).count();
+            longer as f64 / self.recent.len() as f64
+        })
+    }
+
     /// Tasks that one agent starts within `within_s` seconds if it takes one after another, on average; at least 1.
     ///
     /// The mean number of renewals in the last 512 durations laid end to end (Cox, "Renewal Theory", §3), stretched so

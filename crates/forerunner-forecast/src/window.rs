@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::Observation;
+use crate::{Arrival, Observation};
 
 /// Width of one bucket, in seconds.
 pub const BUCKET_S: f64 = 1.0;
@@ -126,7 +126,7 @@ impl Window {
             bucket.completions += seen.completions as f64 * share;
         });
         if !seen.arrived.is_empty() && seen.arrived.len() as u64 == seen.arrivals {
-            for &(_, at) in &seen.arrived {
+            for &Arrival { at, .. } in &seen.arrived {
                 let at = if at.is_finite() { (at + shift).clamp(from, t) } else { t };
                 self.bucket_mut(number(at)).arrivals += 1.0;
             }
@@ -270,7 +270,7 @@ mod tests {
     #[test]
     fn arrivals_with_times_go_to_their_second() {
         let mut window = Window::new(60, 0.0);
-        let burst = Observation { arrived: vec![(0, 2.1), (1, 2.2)], ..seen(2, 0, 1.0) };
+        let burst = Observation { arrived: vec![(0, 2.1).into(), (1, 2.2).into()], ..seen(2, 0, 1.0) };
         window.record(10.0, 0.0, &burst);
         assert_eq!(window.total(Sample::Arrivals, 2, 3), (2.0, 1.0));
         assert_eq!(window.total(Sample::Arrivals, 3, 11).0, 0.0);

@@ -131,6 +131,14 @@ pub(crate) struct TaskView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     wait_s: Option<f64>,
+    /// The part of it in which it waited for an agent: what counts for the objective. Absent while a task with a context runs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    wait_agent_s: Option<f64>,
+    /// The part before that, in which it waited for the task before it in its context.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    wait_context_s: Option<f64>,
     /// Seconds from there to the end.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
@@ -196,6 +204,8 @@ impl<'a> TaskView<'a> {
             started_at: task.started_at,
             finished_at: task.finished_at,
             wait_s: began.and_then(|_| task.wait()).map(|wait| wait.as_secs_f64()),
+            wait_agent_s: began.and_then(|_| task.wait_context().and(task.wait_agent())).map(|wait| wait.as_secs_f64()),
+            wait_context_s: began.and_then(|_| task.wait_context()).map(|wait| wait.as_secs_f64()),
             service_s: began.zip(task.finished_at).map(|(began, ended)| ended.since(began).as_secs_f64()),
             agent: task.agent.map(|agent| agent.to_string()),
         }

@@ -24,7 +24,7 @@
 //! use forerunner_lab::what_if::{History, Run, prices};
 //!
 //! // A task every second, four seconds each.
-//! let run = |second: i64| Run { due: Timestamp::from_micros(1_000_000 * second), service_s: 4.0 };
+//! let run = |second: i64| Run { due: Timestamp::from_micros(1_000_000 * second), service_s: 4.0, session: None };
 //! let history = History::of((0..600).map(run).collect(), false).unwrap();
 //! let limits = PolicyLimits { min: 1, max: 40, cold_start_s: 2.0, tick_s: 1.0, objective: Objective::default() };
 //! let priced = prices(&history.trace, limits, 5.0, &[0.9, 0.99], &|| false)?.unwrap();

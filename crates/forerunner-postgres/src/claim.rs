@@ -65,9 +65,10 @@ fn leasing(picked: &str) -> String {
          (extract(epoch FROM clock_timestamp()) * 1000000)::int8 ELSE 0 END), attempt = t.attempt + 1, \
          started_at = CASE WHEN s.place <= $6 OR t.crashes > 0 THEN $2 END, node = $4, agent = NULL \
          FROM unnest(ARRAY(SELECT at FROM p)) WITH ORDINALITY AS s (at, place) WHERE t.ctid = s.at \
-         RETURNING {columns}, {}, {}",
+         RETURNING {columns}, {}, {}, {}",
         of_context("version"),
         of_context("born"),
+        of_context("updated_at"),
     )
 }
 
@@ -136,6 +137,9 @@ impl Tx<'_> {
         let mut task = claimed.task;
         task.context_version = get::<i64>(row, AFTER)?.unsigned_abs();
         task.context_born = get::<i64>(row, AFTER + 1)?.unsigned_abs();
+        // A context that is not stored was not changed yet.
+        let free_at = get::<i64>(row, AFTER + 2)?;
+        task.context_free_at = (free_at > 0).then(|| Timestamp::from_micros(free_at));
         Ok((key, task))
     }
 

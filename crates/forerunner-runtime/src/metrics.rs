@@ -52,9 +52,10 @@ metrics_list! {
     FINISHED Counter "forerunner_tasks_finished_total" ["pool", "state"] "Tasks that reached a final state.";
     RETRIED Counter "forerunner_task_retries_total" ["pool"] "Attempts that ended with a retry.";
     LEASES_LOST Counter "forerunner_leases_lost_total" ["pool"] "Results rejected because the task had a newer lease or had already ended.";
-    LATE Counter "forerunner_tasks_late_total" ["pool"] "Tasks that started later than the objective allows.";
+    LATE Counter "forerunner_tasks_late_total" ["pool"] "Tasks that waited longer for an agent than the objective allows.";
     STARTED Counter "forerunner_task_attempts_total" ["pool"] "Attempts started.";
-    WAIT Histogram "forerunner_task_wait_seconds" ["pool"] "Time from the due time of a task to the start of an attempt.";
+    WAIT Histogram "forerunner_task_wait_seconds" ["pool"] "Time from when a task could start to the start of an attempt.";
+    CONTEXT_WAIT Histogram "forerunner_task_context_wait_seconds" ["pool"] "Time that a task with a context waited for the task before it in that context.";
     SERVICE Histogram "forerunner_task_service_seconds" ["pool"] "Time of an attempt on its agent.";
     DEPTH Gauge "forerunner_queue_depth" ["pool"] "Tasks that are due and wait for an agent.";
     WAITING Gauge "forerunner_queue_waiting" ["pool"] "Tasks that wait, including delayed tasks.";

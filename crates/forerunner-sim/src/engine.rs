@@ -5,10 +5,11 @@ use std::{
     collections::{BinaryHeap, VecDeque},
 };
 
-use forerunner_forecast::{Decision, Observation, Policy, PolicyLimits};
+use forerunner_forecast::{Arrival, Decision, Observation, Policy, PolicyLimits};
 
 use crate::{
     announcement_feed::AnnouncementFeed,
+    conversations::Conversations,
     nudges::Nudges,
     pool::Agents,
     report::{Report, TimelinePoint},
@@ -79,14 +80,15 @@ pub struct Outcome {
     pub report: Report,
     /// The state at every decision; empty unless requested.
     pub timeline: Vec<TimelinePoint>,
-    /// Arrival and wait of each task in seconds, in order of their starts, including the warm-up; empty without a
-    /// timeline.
+    /// Arrival of each task, and its wait for an agent, in seconds; in order of their starts, including the warm-up; empty
+    /// without a timeline.
     pub waits: Vec<(f64, f64)>,
 }
 
 /// Replays `trace` against `policy` and returns the figures.
 ///
-/// The model: one first-in-first-out queue. An agent works on one task at a time. A new agent gets tasks one cold start
+/// The model: one first-in-first-out queue. An agent works on one task at a time. Tasks of one session run one after
+/// another: the wait of a task counts from when the one before it ended. A new agent gets tasks one cold start
 /// after the decision, and costs from the decision on. A scale-down stops the newest starting agents first, then idle
 /// ones, then busy ones, which stop after their task unless a scale-up reclaims them. The policy is asked at its own
 /// interval from time 0, and its answer is brought into the limits. At equal times a completion goes first, then an
@@ -142,7 +144,9 @@ struct Engine<'a> {
     settings: &'a Replay,
     agents: Agents,
     running: BinaryHeap<Reverse<Completion>>,
-    queue: VecDeque<usize>,
+    /// Tasks that wait for an agent in order of arrival, and when each could start.
+    queue: VecDeque<(usize, f64)>,
+    conversations: Conversations,
     arrived: usize,
     /// The next observation; its buffers are reused.
     seen: Observation,
@@ -169,6 +173,7 @@ impl<'a> Engine<'a> {
             agents: Agents::new(begin, settings.as_live.map(|live| live.cooldown_s)),
             running: BinaryHeap::new(),
             queue: VecDeque::new(),
+            conversations: Conversations::default(),
             arrived: 0,
             seen: Observation::default(),
             context_sum: 0.0,
@@ -225,8 +230,8 @@ impl<'a> Engine<'a> {
 
     /// Counts the tasks that never started as having waited until now.
     fn give_up(&mut self) {
-        for task in std::mem::take(&mut self.queue) {
-            self.count_wait(self.tasks[task].arrival_s);
+        for (task, ready_s) in std::mem::take(&mut self.queue) {
+            self.count_wait(self.tasks[task].arrival_s, ready_s);
         }
     }
 
@@ -254,9 +259,12 @@ impl<'a> Engine<'a> {
     fn arrive(&mut self) {
         let task = self.arrived;
         self.arrived += 1;
-        self.queue.push_back(task);
+        let session = self.tasks[task].session;
+        if self.conversations.arrive(task, session) {
+            self.queue.push_back((task, self.now));
+        }
         self.seen.arrivals += 1;
-        self.seen.arrived.push((task as u64, self.now));
+        self.seen.arrived.push(Arrival { task: task as u64, at: self.now, session: session.map(u64::from) });
         if let Some(nudges) = &mut self.nudges {
             nudges.arrived(self.now);
         }
@@ -277,27 +285,31 @@ impl<'a> Engine<'a> {
             self.context_sum += tokens;
             self.context_n += 1;
         }
+        if let Some(next) = self.conversations.end(task.session) {
+            let place = self.queue.partition_point(|(waiting, _)| *waiting < next);
+            self.queue.insert(place, (next, self.now));
+        }
     }
 
     /// Assigns waiting tasks to idle agents, first come first served.
     fn assign(&mut self) {
         while !self.queue.is_empty() && self.agents.assign() {
-            let Some(task) = self.queue.pop_front() else { return };
+            let Some((task, ready_s)) = self.queue.pop_front() else { return };
             let TraceTask { arrival_s, service_s, .. } = self.tasks[task];
             let at = self.settings.end_of(self.now, service_s);
             self.running.push(Reverse(Completion { at, task, begun_s: self.now }));
             self.seen.started += 1;
             self.seen.peak_concurrency = self.seen.peak_concurrency.max(self.agents.busy);
-            self.count_wait(arrival_s);
+            self.count_wait(arrival_s, ready_s);
         }
     }
 
-    /// Counts the wait of a task that arrived at `arrival_s` and starts now.
-    fn count_wait(&mut self, arrival_s: f64) {
-        let late = self.builder.record_start(arrival_s, self.now, self.settings);
+    /// Counts the wait of a task that arrived at `arrival_s`, could start at `ready_s`, and starts now.
+    fn count_wait(&mut self, arrival_s: f64, ready_s: f64) {
+        let late = self.builder.record_start(arrival_s, ready_s, self.now, self.settings);
         self.seen.late += u64::from(late);
         if self.settings.timeline {
-            self.waits.push((arrival_s, self.now - arrival_s));
+            self.waits.push((arrival_s, self.now - ready_s));
         }
     }
 

@@ -31,6 +31,7 @@
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
 mod announcement_feed;
+mod conversations;
 mod engine;
 mod error;
 mod last_value;

@@ -24,7 +24,7 @@ use crate::{
 ///
 /// Not the least possible cost: it is greedy, and it starts all tasks on time where the objective would allow a share
 /// to be late. No rule without knowledge of the future has cost less while it met the objective. `min` agents are paid
-/// for throughout, `max` does not apply. Cost and tasks are counted as in [`replay`](crate::replay), from
+/// for throughout, `max` does not apply. A task of a session arrives when the one before it ends, if that is later. Cost and tasks are counted as in [`replay`](crate::replay), from
 /// `settings.warm_up_s` to the last completion. Deterministic, in time proportional to `n log n`.
 pub fn perfect(trace: &Trace, settings: &Replay) -> Report {
     perfect_outcome(trace, settings).report
@@ -32,6 +32,7 @@ pub fn perfect(trace: &Trace, settings: &Replay) -> Report {
 
 /// The same, with the state at every tick and the wait of each task if [`Replay::timeline`] asks for them.
 pub fn perfect_outcome(trace: &Trace, settings: &Replay) -> Outcome {
+    let trace = &*trace.unblocked();
     let [first, others @ ..] = [Waiting::Never, Waiting::NoneIdle, Waiting::Allowed];
     let outcome = |waiting| Plan::make(trace.tasks(), waiting, settings).outcome(trace, waiting, settings);
     others
@@ -44,7 +45,7 @@ pub fn perfect_outcome(trace: &Trace, settings: &Replay) -> Outcome {
 /// the work itself costs, without a cold start and without an idle second.
 pub fn service_sum_s(trace: &Trace, warm_up_s: f64) -> f64 {
     let counted = |task: &TraceTask| (task.arrival_s + task.service_s - task.arrival_s.max(warm_up_s)).max(0.0);
-    trace.tasks().iter().map(counted).sum()
+    trace.unblocked().tasks().iter().map(counted).sum()
 }
 
 /// When a task may wait for an agent that is busy.
@@ -172,7 +173,7 @@ impl Plan {
     fn report(&self, trace: &Trace, waiting: Waiting, settings: &Replay) -> Report {
         let mut builder = ReportBuilder::new(trace.tasks().len(), 0);
         for (task, &start) in trace.tasks().iter().zip(&self.starts) {
-            builder.record_start(task.arrival_s, start, settings);
+            builder.record_start(task.arrival_s, task.arrival_s, start, settings);
         }
         self.count_cost(&mut builder, settings.warm_up_s, settings.limits.min);
         let how = waiting.as_str().to_owned();

@@ -3,7 +3,7 @@
 use forerunner_forecast::Objective;
 use serde::{Deserialize, Serialize};
 
-/// How long tasks waited from their arrival to their start, in seconds.
+/// How long tasks waited, in seconds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 pub struct WaitSummary {
@@ -50,8 +50,11 @@ pub struct Report {
     pub tasks: u64,
     /// Share of them that started later than the objective allows, in [0, 1].
     pub late_share: f64,
-    /// How long they waited.
+    /// How long they waited for an agent, from when they could start.
     pub wait_s: WaitSummary,
+    /// How long they waited before that for the end of the task before them in their session.
+    #[serde(default)]
+    pub wait_context_s: WaitSummary,
     /// Cost: seconds of starting, idle and busy agents after the warm-up.
     pub instance_s: f64,
     /// Seconds that tasks were on agents after the warm-up; the share of the cost that was work.

@@ -9,6 +9,7 @@ use crate::{
 #[derive(Debug, Default)]
 pub(crate) struct ReportBuilder {
     waits: Vec<f64>,
+    context_waits: Vec<f64>,
     late: u64,
     instance_s: f64,
     busy_s: f64,
@@ -26,15 +27,16 @@ impl ReportBuilder {
         Self { waits: Vec::with_capacity(tasks), peak_pool: pool, ..Self::default() }
     }
 
-    /// A task that arrived at `arrival_s` starts at `now`; returns whether that is late.
-    pub fn record_start(&mut self, arrival_s: f64, now: f64, settings: &Replay) -> bool {
-        let wait_s = now - arrival_s;
+    /// A task that arrived at `arrival_s` and could start at `ready_s` starts at `now`; returns whether that is late.
+    pub fn record_start(&mut self, arrival_s: f64, ready_s: f64, now: f64, settings: &Replay) -> bool {
+        let wait_s = now - ready_s;
         let late = wait_s > settings.limits.objective.within_s;
         if wait_s > 0.0 {
             self.first_queued_s.get_or_insert(arrival_s);
         }
         if arrival_s >= settings.warm_up_s {
             self.waits.push(wait_s);
+            self.context_waits.push(ready_s - arrival_s);
             self.late += u64::from(late);
         }
         late
@@ -75,6 +77,7 @@ impl ReportBuilder {
             tasks,
             late_share: if tasks == 0 { 0.0 } else { self.late as f64 / tasks as f64 },
             wait_s: WaitSummary::of(&mut self.waits),
+            wait_context_s: WaitSummary::of(&mut self.context_waits),
             instance_s: self.instance_s,
             busy_s: self.busy_s,
             peak_pool: self.peak_pool,

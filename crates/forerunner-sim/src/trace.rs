@@ -1,6 +1,7 @@
 //! Recorded tasks: when each arrived, and how long an agent worked on it.
 
 use std::{
+    borrow::Cow,
     collections::HashMap,
     fs::File,
     io::{BufReader, Cursor, Read},
@@ -10,7 +11,7 @@ use std::{
 use csv::StringRecord;
 use flate2::read::MultiGzDecoder;
 
-use crate::Error;
+use crate::{Error, conversations};
 
 /// Longest span and longest task, in seconds: a leap year. Greater figures are not seconds since a start, but perhaps
 /// since 1970 as in a log, and a replay would hardly end.
@@ -103,10 +104,21 @@ impl Trace {
     pub fn span_s(&self) -> f64 {
         self.tasks.last().map_or(0.0, |task| task.arrival_s)
     }
-    /// The most tasks in service at once if each starts as it arrives.
+
+    /// The trace with each task of a session at the time when the one before it ends, if that is later: when it could start
+    /// if no task ever waited for an agent.
+    pub fn unblocked(&self) -> Cow<'_, Self> {
+        if self.tasks.iter().all(|task| task.session.is_none()) {
+            return Cow::Borrowed(self);
+        }
+        Cow::Owned(Self { name: self.name.clone(), tasks: conversations::unblocked(&self.tasks) })
+    }
+
+    /// The most tasks in service at once if each starts when it could.
     pub fn most_in_service(&self) -> u32 {
-        let begins = self.tasks.iter().map(|task| (task.arrival_s, 1));
-        let ends = self.tasks.iter().map(|task| (task.arrival_s + task.service_s, -1));
+        let trace = self.unblocked();
+        let begins = trace.tasks.iter().map(|task| (task.arrival_s, 1));
+        let ends = trace.tasks.iter().map(|task| (task.arrival_s + task.service_s, -1));
         let mut changes: Vec<(f64, i64)> = begins.chain(ends).collect();
         // Of changes at one time the ends come first: an agent that is free takes the next task.
         changes.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));

@@ -110,7 +110,7 @@ fn at_equal_times_a_completion_comes_first_then_a_ready_agent_then_an_arrival_th
 fn observations_tell_what_happened_since_the_one_before() {
     let (_, seen) = scripted(&[(0.5, 1.0), (0.6, 2.0), (2.4, 1.0)], &[(0.0, 1)], 1.0);
     assert_eq!((seen[1].arrivals, seen[1].started, seen[1].queue_depth), (2, 1, 1));
-    assert_eq!(seen[1].arrived, [(0, 0.5), (1, 0.6)]);
+    assert_eq!(seen[1].arrived, [(0, 0.5).into(), (1, 0.6).into()]);
     assert_eq!(
         (seen[2].completions, seen[2].mean_service_s, seen[2].completed.clone()),
         (1, Some(1.0), vec![(0, 1.0)])

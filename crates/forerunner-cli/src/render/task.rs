@@ -28,7 +28,7 @@ pub fn render(task: &Value) -> String {
         ("due", fields::time(task, "run_at")),
         ("started", fields::time(task, "started_at")),
         ("finished", fields::time(task, "finished_at")),
-        ("wait", fields::secs(task, "wait_s")),
+        ("wait", wait(task)),
         ("service", fields::secs(task, "service_s")),
         ("agent", fields::text(task, "agent")),
         ("error", error.unwrap_or_else(|| fields::NOTHING.to_owned())),
@@ -36,6 +36,18 @@ pub fn render(task: &Value) -> String {
         ("output", fields::text(task, "output")),
     ];
     pairs(rows.into_iter().filter(|(_, value)| value != fields::NOTHING))
+}
+
+/// How long a task waited, and how much of it for the task before it in its context.
+fn wait(task: &Value) -> String {
+    let wait = fields::secs(task, "wait_s");
+    match fields::at(task, "wait_context_s").and_then(Value::as_f64) {
+        Some(seconds) if seconds > 0.0 => {
+            let (agent, context) = (fields::secs(task, "wait_agent_s"), fields::secs(task, "wait_context_s"));
+            format!("{wait}: {context} for the task before it in its context, {agent} for an agent")
+        }
+        _ => wait,
+    }
 }
 
 fn labels(task: &Value) -> String {

@@ -11,6 +11,7 @@ mod idle;
 mod meter;
 mod record;
 mod resident_set;
+mod returns;
 mod stats;
 
 pub use candidate::{AgentContexts, Candidate, Restored};
@@ -20,4 +21,5 @@ pub use idle::IdleAgents;
 pub use meter::{RestoreMeter, RunningMean};
 pub use record::{AgentCost, PlacementReason, PlacementRecord, RECORDED_AGENTS, RatesRecord};
 pub use resident_set::{ResidentEntry, ResidentSet, Room};
+pub use returns::ReturnChances;
 pub use stats::PlacementStats;

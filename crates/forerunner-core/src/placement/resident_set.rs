@@ -1,6 +1,6 @@
 //! The contexts that are resident in an agent.
 
-use super::Rates;
+use super::{Rates, ReturnChances};
 use crate::Timestamp;
 
 /// One context that is resident in an agent.
@@ -106,6 +106,12 @@ impl<K: PartialEq> ResidentSet<K> {
         let worth =
             |entry: &ResidentEntry<K>| entry.bytes as f64 * rates.freshness(now.since(entry.used_at).as_secs_f64());
         self.contexts.iter().map(worth).sum()
+    }
+
+    /// Bytes of all contexts, each weighted by the chance that it is wanted before another agent could be ready.
+    pub fn wanted_bytes(&self, chances: &ReturnChances, now: Timestamp) -> f64 {
+        let wanted = |held: &ResidentEntry<K>| held.bytes as f64 * chances.at(now.since(held.used_at).as_secs_f64());
+        self.contexts.iter().map(wanted).sum()
     }
 
     /// Adds or replaces a context as the most recently used, and evicts others to make room. A context that does not fit by

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     AgentId, Task, TaskId, Timestamp,
-    placement::{AgentContexts, PlacementRecord},
+    placement::{AgentContexts, PlacementRecord, ReturnChances},
 };
 
 /// Something a pool must know.
@@ -21,6 +21,8 @@ pub enum PoolEvent {
         /// Most agents.
         max: u32,
     },
+    /// The forecast learned when contexts are wanted again.
+    Returns(ReturnChances),
     /// Give out no work from now on.
     Pause,
     /// Give out work again.

@@ -4,7 +4,7 @@ use std::{collections::HashMap, time::Duration};
 
 use crate::{
     AgentId, ContextId, IdMap, TaskId, Timestamp,
-    placement::{AgentContexts, Candidate, PairCost, PlacementStats, Rates, ResidentSet, Restored},
+    placement::{AgentContexts, Candidate, PairCost, PlacementStats, Rates, ResidentSet, Restored, ReturnChances},
 };
 
 /// Seconds of a restore from which the pool peeks into the queue: about the cost of a peek.
@@ -17,6 +17,8 @@ pub(super) struct ContextResidency {
     /// Agents in which a context is resident, in any version.
     agents_with: HashMap<ContextId, Vec<AgentId>>,
     stats: PlacementStats<ContextId>,
+    /// When contexts are wanted again; empty before it is known.
+    returns: ReturnChances,
     /// Tasks that are deferred, since when.
     deferred_since: IdMap<TaskId, Timestamp>,
 }
@@ -92,6 +94,21 @@ impl ContextResidency {
                 resident.remove(context);
             }
         }
+    }
+
+    /// Replaces what is known of when contexts are wanted again.
+    pub fn set_returns(&mut self, returns: ReturnChances) {
+        self.returns = returns;
+    }
+
+    /// What the contexts of an agent are worth: what they cost to bring back, times the chance that they are wanted before
+    /// another agent could be ready. While no chance is known, their freshness stands for it.
+    pub fn worth(&self, agent: AgentId, rates: &Rates, now: Timestamp) -> f64 {
+        let worth = |held: &ResidentSet<ContextId>| match self.returns.is_empty() {
+            true => held.worth_bytes(rates, now),
+            false => held.wanted_bytes(&self.returns, now),
+        };
+        self.resident_in(agent).map_or(0.0, worth)
     }
 
     /// Learns from an attempt of length `ran`, including the restore of its context, which has `bytes` bytes now.

@@ -170,6 +170,29 @@ fn shrinking_lets_the_agent_go_whose_contexts_are_worth_least_unless_told_otherw
 }
 
 #[test]
+fn an_agent_is_worth_what_its_contexts_cost_times_the_chance_that_they_are_wanted() {
+    // Contexts of equal size, the red one used longer ago. Sessions come back after ten seconds, if at all; where all chances
+    // are equal the agent that was idle for longest stops.
+    for (chances, expected) in [
+        (vec![(0.0, 0.1), (8.0, 0.9)], 1),
+        (vec![(0.0, 0.9), (8.0, 0.1)], 0),
+        (vec![(0.0, 0.5)], 0),
+        (vec![(0.0, 0.0)], 0),
+    ] {
+        let mut pool = PoolMachine::new(PoolRules { stop: ScaleDownOrder::LeastValuable, ..rules(2, 2) }, 2);
+        for agent in spawned(&pool.step(PoolEvent::Tick, at(0))) {
+            pool.step(PoolEvent::Started { agent, pid: None }, at(0));
+        }
+        let agents = ["red", "blue"].map(|context| run(&mut pool, task(9, Some(context)), at(0)));
+        pool.step(resident_report(agents[0], &[("red", 1)], at(1)), at(1));
+        pool.step(resident_report(agents[1], &[("blue", 1)], at(5)), at(5));
+        pool.step(PoolEvent::Returns(crate::placement::ReturnChances::new(chances.clone())), at(5));
+        pool.step(PoolEvent::Configure { min: 1, max: 1 }, at(10));
+        assert_eq!(stopped(&pool.step(PoolEvent::Tick, at(20))), [agents[expected]], "{chances:?}");
+    }
+}
+
+#[test]
 fn what_is_known_of_a_context_outlasts_reports_about_another() {
     let (mut pool, [_, blue]) = two();
     run(&mut pool, version(task(1, Some("blue")), 1), at(4));

@@ -102,9 +102,7 @@ impl PoolMachine {
 
     fn least_valuable(&self, now: Timestamp) -> Option<AgentId> {
         let rates = self.residency.rates();
-        let worth = |agent: &AgentId| {
-            self.residency.resident_in(*agent).map_or(0.0, |resident| resident.worth_bytes(&rates, now))
-        };
+        let worth = |agent: &AgentId| self.residency.worth(*agent, &rates, now);
         // Oldest first; of equals the first.
         let idle = self.idle.oldest_warm(usize::MAX).map(|agent| (worth(&agent), agent));
         idle.min_by(|a, b| a.0.total_cmp(&b.0)).map(|(_, agent)| agent)

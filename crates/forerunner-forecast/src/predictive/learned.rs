@@ -8,6 +8,7 @@ use crate::{
     calendar::Calendar,
     forecaster::Forecaster,
     service::ServiceModel,
+    sessions::Sessions,
     stabilization::SlidingMaximum,
     tournament::{Levels, Scores},
     window::Window,
@@ -38,6 +39,9 @@ pub(super) struct Learned {
     /// Absent in what was written before there were any.
     #[serde(default)]
     pub announcements: Announcements,
+    /// Absent in what was written before there were any.
+    #[serde(default)]
+    pub sessions: Sessions,
     /// Seconds from asking for an agent to its being ready, as last measured; `None` before.
     #[serde(default)]
     pub cold_start_s: Option<f64>,
@@ -61,6 +65,7 @@ impl Learned {
             scores: Scores::default(),
             calendar: Calendar::default(),
             announcements: Announcements::default(),
+            sessions: Sessions::default(),
             cold_start_s: None,
             observed_s: 0.0,
             desired: 0,
@@ -78,6 +83,7 @@ impl Learned {
             && self.scores.is_sound()
             && self.calendar.is_sound()
             && self.announcements.is_sound()
+            && self.sessions.is_sound()
             && self.cold_start_s.is_none_or(|seconds| seconds.is_finite() && seconds > 0.0)
             && self.observed_s.is_finite()
     }

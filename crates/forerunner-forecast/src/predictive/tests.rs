@@ -303,7 +303,7 @@ fn anything() -> impl Strategy<Value = Observation> {
             cold_start_s: c.1,
             started: c.2,
             late: c.3,
-            arrived: d.0,
+            arrived: d.0.into_iter().map(Into::into).collect(),
             completed: d.1,
             announced: d.2.into_iter().map(|(tasks, due_s)| (due_s, tasks)).collect(),
             ..Observation::default()

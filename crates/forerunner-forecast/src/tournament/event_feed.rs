@@ -31,7 +31,7 @@ impl EventFeed {
     pub fn observe(&mut self, from: f64, to: f64, shift_s: f64, seen: &Observation) {
         if seen.arrived.len() as u64 == seen.arrivals {
             let mut last = self.tasks.back().map_or(0.0, |task| task.at);
-            for &(id, at) in &seen.arrived {
+            for &crate::Arrival { task: id, at, .. } in &seen.arrived {
                 last = if at.is_finite() { (at + shift_s).clamp(from, to) } else { to }.max(last);
                 self.push(Some(id), last);
             }

@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::levels::Levels;
 pub(crate) use self::requirements::{PoolState, Requirements, whole};
-pub(crate) use self::rule::{EWMA_15, EWMA_60, FAST_S, ForecastInputs, RATES, RECALL, Rule};
+pub(crate) use self::rule::{EWMA_15, EWMA_60, FAST_S, ForecastInputs, RATES, RECALL, Rule, SESSIONS};
 pub use self::tuning::Tuning;
 use self::{
     choice::{Choice, Criteria, Record, SPARED, choose},
@@ -69,6 +69,10 @@ pub(crate) struct Tournament {
     /// For each rule the one that differs by the next smaller margin alone.
     next_smaller_margin: Vec<Option<usize>>,
     margins: Vec<f64>,
+    /// For each rule the one whose figures it has while no sessions are known: itself, or one before it.
+    twins: Vec<usize>,
+    /// Whether rules by sessions play.
+    by_sessions: bool,
     shadows: Vec<Shadow>,
     scores: Scores,
     feed: EventFeed,
@@ -97,6 +101,8 @@ impl Tournament {
             scores: Scores { rules: vec![Score::default(); rules.len()], meets: true, ..Scores::default() },
             next_smaller_margin: next_smaller_margin(&rules),
             margins: rules.iter().map(|rule| rule.margin).collect(),
+            twins: twins(&rules),
+            by_sessions: false,
             rules,
             limits,
             tuning,
@@ -116,7 +122,8 @@ impl Tournament {
 
     /// Goes on with what was learned. Shadow pools begin anew, so they settle before they are scored again.
     pub fn resume(&mut self, scores: Scores) {
-        *self = Self { scores, ..Self::new(self.limits, self.tuning) };
+        let fresh = Self::new(self.limits, self.tuning);
+        *self = Self { scores: scores.with_sessions(&fresh.twins), ..fresh };
     }
 
     /// Goes on under other bounds: shadow pools move to them with their next decisions.
@@ -208,7 +215,12 @@ impl Tournament {
         });
         self.clock = Some(inputs.t);
         let dt = inputs.t - from;
-        for (shadow, rule) in self.shadows.iter_mut().zip(&self.rules) {
+        if inputs.by_sessions && !std::mem::replace(&mut self.by_sessions, true) {
+            let places = (0..self.rules.len()).filter(|at| self.twins[*at] != *at);
+            places.for_each(|at| self.shadows[at] = self.shadows[self.twins[at]].clone());
+        }
+        let play = |rule: &Rule| self.by_sessions || !rule.is_by_sessions();
+        for (shadow, rule) in self.shadows.iter_mut().zip(&self.rules).filter(|(_, rule)| play(rule)) {
             shadow.play(&self.schedule, rule, inputs, &self.limits);
         }
         if inputs.t > self.settled_at {
@@ -230,8 +242,9 @@ impl Tournament {
     fn score(&mut self) {
         let ended = block_ended(self.choose_at - CHOOSE_EVERY_S, self.choose_at);
         let keep = keep(std::mem::take(&mut self.unscored_s));
-        for (shadow, score) in self.shadows.iter_mut().zip(&mut self.scores.rules) {
-            let Segment { cost_s, late } = shadow.take();
+        let segments: Vec<Segment> = self.shadows.iter_mut().map(Shadow::take).collect();
+        for (at, score) in self.scores.rules.iter_mut().enumerate() {
+            let Segment { cost_s, late } = segments[if self.by_sessions { at } else { self.twins[at] }];
             score.cost_s.add(keep, cost_s);
             score.late.add(keep, late);
             if ended {
@@ -331,6 +344,15 @@ fn guess(guesses: &mut usize, recent: &[f64], above_s: f64, service_s: f64) -> f
     1.5 * above_s
 }
 
+/// For each rule the one that does the same while no sessions are known.
+fn twins(rules: &[Rule]) -> Vec<usize> {
+    let twin = |(at, rule): (usize, &Rule)| {
+        let alike = rule.without_sessions();
+        rules.iter().position(|other| *other == alike).unwrap_or(at)
+    };
+    rules.iter().enumerate().map(twin).collect()
+}
+
 /// For each rule the one that differs by the next smaller margin alone.
 fn next_smaller_margin(rules: &[Rule]) -> Vec<Option<usize>> {
     let alike = |one: &Rule, other: &Rule| Rule { margin: other.margin, ..*one } == *other;
@@ -342,10 +364,21 @@ fn next_smaller_margin(rules: &[Rule]) -> Vec<Option<usize>> {
 }
 
 impl Scores {
+    /// What was learned before there were rules by sessions: these have done what the 60 s average has, in whose place they
+    /// are while no sessions are known.
+    fn with_sessions(mut self, twins: &[usize]) -> Self {
+        for twin in &twins[self.rules.len().min(twins.len())..] {
+            self.rules.push(self.rules.get(*twin).copied().unwrap_or_default());
+        }
+        self
+    }
+
     /// Whether this could have been learned by the rules there are.
     pub fn is_sound(&self) -> bool {
         let sums = [&self.tasks, &self.seconds, &self.started];
-        self.rules.len() == rules().len()
+        let all = rules();
+        let others = all.iter().filter(|rule| !rule.is_by_sessions()).count();
+        [all.len(), others].contains(&self.rules.len())
             && self.chosen < self.rules.len()
             && (0.0..=1.0).contains(&self.blend)
             && sums.into_iter().all(Sums::is_sound)

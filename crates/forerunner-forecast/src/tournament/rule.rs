@@ -47,7 +47,9 @@ pub(crate) const HOLT: usize = 4;
 pub(crate) const PEAK: usize = 5;
 /// What came at the same point of the period before, or the 60 s average where there is no period.
 pub(crate) const RECALL: usize = 6;
-pub(crate) const RATES: usize = 7;
+/// What sessions that pause are expected to bring, with new ones; the 60 s average where no sessions are known.
+pub(crate) const SESSIONS: usize = 7;
+pub(crate) const RATES: usize = 8;
 
 /// What is expected at one tick, whatever the pool: all that rules decide by beside the state of their own pool.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -60,6 +62,8 @@ pub(crate) struct ForecastInputs {
     pub horizon_s: f64,
     /// Arrivals per second at the horizon by each forecast.
     pub rates: [f64; RATES],
+    /// Whether sessions are known, so that [`SESSIONS`] says something of its own.
+    pub by_sessions: bool,
     /// Arrivals per second over the last five seconds.
     pub fast: f64,
     /// What a clear rise of the last minute comes to at the horizon, in arrivals per second; 0 without one.
@@ -106,6 +110,17 @@ pub(crate) struct Rule {
 }
 
 impl Rule {
+    /// Whether it goes by the returns of sessions.
+    pub fn is_by_sessions(&self) -> bool {
+        self.source == Source::Rate(SESSIONS)
+    }
+
+    /// The rule that does the same while no sessions are known.
+    pub fn without_sessions(&self) -> Self {
+        let source = if self.is_by_sessions() { Source::Rate(EWMA_60) } else { self.source };
+        Self { source, ..*self }
+    }
+
     /// The rule in words that an operator knows.
     pub fn words(&self) -> String {
         let source = match self.source {
@@ -115,7 +130,8 @@ impl Rule {
             Source::Rate(EWMA_900) => "900 s average".into(),
             Source::Rate(HOLT) => "trend".into(),
             Source::Rate(PEAK) => "peak of the last minute".into(),
-            Source::Rate(_) => "the period before".into(),
+            Source::Rate(RECALL) => "the period before".into(),
+            Source::Rate(_) => "returns of sessions".into(),
             Source::Greatest => "greatest of averages and trend".into(),
             Source::Present => "tasks present".into(),
             Source::Spares => {
@@ -220,7 +236,11 @@ impl Rule {
     /// The load when a share of the tasks in the system now is still there.
     fn load(&self, in_system: f64, rate: f64, inputs: &ForecastInputs, still_there: f64) -> Load {
         let dispersion = inputs.dispersion.min(self.most_dispersion);
-        let service_s = if self.source == Source::Rate(EWMA_900) { inputs.service_slow_s } else { inputs.service_s };
+        let service_s = if matches!(self.source, Source::Rate(EWMA_900 | SESSIONS)) {
+            inputs.service_slow_s
+        } else {
+            inputs.service_s
+        };
         Load { in_system, rate, service_s, still_there, dispersion }
     }
 
@@ -383,5 +403,7 @@ pub(crate) fn rules() -> Vec<Rule> {
     for at in 0..LEVELS {
         add(Source::Level(at), &ABOVE_LEVEL.0, &ABOVE_LEVEL.1, false);
     }
+    // Last, so that what was learned without them can be taken up.
+    add(Source::Rate(SESSIONS), &FINE.0, &FINE.1[..4], false);
     rules
 }

@@ -13,6 +13,7 @@ fn inputs(t: f64) -> ForecastInputs {
         rates: [0.0; RATES],
         fast: 0.0,
         rising: 0.0,
+        by_sessions: false,
         recalled: 0.0,
         recalled_service_s: 5.0,
         service_s: 5.0,
@@ -70,7 +71,11 @@ fn tasks_longer_than_the_ring_of_slots_end_when_they_should() {
 #[test]
 fn durations_find_their_tasks_and_unknown_ones_are_guessed() {
     let mut feed = EventFeed::default();
-    let mut seen = Observation { arrivals: 3, arrived: vec![(7, 0.1), (8, 0.2), (9, 0.3)], ..Observation::default() };
+    let mut seen = Observation {
+        arrivals: 3,
+        arrived: [(7, 0.1), (8, 0.2), (9, 0.3)].map(Into::into).to_vec(),
+        ..Observation::default()
+    };
     feed.observe(0.0, 1.0, 0.0, &seen);
     seen = Observation { arrivals: 2, completed: vec![(8, 6.0)], ..Observation::default() };
     feed.observe(1.0, 2.0, 0.0, &seen);

@@ -9,7 +9,7 @@ use actix_web::{
     web,
 };
 use forerunner_core::{NewTask, Payload, PoolName};
-use forerunner_http::{Api, Call, Front, JsonBody, AnyPoolLimit, Problem, openapi_json};
+use forerunner_http::{AnyPoolLimit, Api, Call, Front, JsonBody, Problem, openapi_json};
 use forerunner_service::auth::Permission;
 use serde_json::{Value, json};
 

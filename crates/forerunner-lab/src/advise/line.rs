@@ -1,6 +1,6 @@
 //! A line of observations as others write it.
 
-use forerunner_forecast::Observation;
+use forerunner_forecast::{Arrival, Observation};
 use serde::{Deserialize, Deserializer, de};
 
 /// An observation. Like [`Observation`], but required members are required, and optional ones may be null.
@@ -24,22 +24,6 @@ pub struct Line {
     completed: Option<Vec<(u64, f64)>>,
     announced: Option<Vec<(f64, Count)>>,
     max_starting: Option<Count>,
-}
-
-/// The number and the time of an arrival, and the session of the task if the writer knows it.
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "an arrival is not [number, seconds] or [number, seconds, session]")]
-enum Arrival {
-    Task(u64, f64),
-    OfSession(u64, f64, serde::de::IgnoredAny),
-}
-
-impl Arrival {
-    /// Returns the number and the time.
-    fn task(self) -> (u64, f64) {
-        let (Self::Task(number, t) | Self::OfSession(number, t, _)) = self;
-        (number, t)
-    }
 }
 
 /// A count; languages without whole numbers may write `3.0`.
@@ -92,7 +76,7 @@ impl From<Line> for Observation {
             started: optional(line.started).0,
             late: optional(line.late).0,
             cold_start_s: line.cold_start_s,
-            arrived: line.arrived.unwrap_or_default().into_iter().map(Arrival::task).collect(),
+            arrived: line.arrived.unwrap_or_default(),
             completed: line.completed.unwrap_or_default(),
             max_starting: line.max_starting.map(Count::size),
             announced: line.announced.unwrap_or_default().into_iter().map(|(due_s, tasks)| (due_s, tasks.0)).collect(),

@@ -22,7 +22,9 @@ A line in. Numbers count since the line before, or are the present state:
 `t` is in seconds and never decreases. The members after `starting`, and `mean_service_s`, may be absent or null.
 Unknown members are ignored. More members make better decisions: `predictive` corrects its aim by `late`.
 `cold_start_s` is a measured cold start; without it --cold-start counts. `announced` lists all known future tasks each
-time: seconds from `t`, and the number of tasks. `arrived` may have the session of each task as a third member.
+time: seconds from `t`, and the number of tasks. `arrived` may have the session of each task as a third member, null
+for none: [[17,11.2,\"chat-7\"],[18,11.4,null]]. Tasks of a session run one after another: `completed` tells when the
+next one can start. `queue_depth` counts those that wait for an agent, not for the task before them.
 
 A line out, written at once:
   {\"desired\":9,\"reason\":\"forecast_up\",\"detail\":\"3.0 tasks/s expected in 3.2 s …\",\"rule\":\"ewma15\",\"need\":8.4,

@@ -53,13 +53,14 @@ impl From<WaitSummary> for WaitPercentiles {
 /// Seconds between submission and due time from which on a task counts as scheduled.
 const SCHEDULED_S: f64 = 0.5;
 
-/// A task's wait from when it was due to its (last) start, and whether it was scheduled. `None` if it never started.
+/// A task's wait for an agent before its (last) start, and whether it was scheduled. `None` if it never started.
 fn wait_s(task: &Value) -> Option<(f64, bool)> {
     let time = |name: &str| task.get(name)?.as_str()?.parse::<forerunner_core::Timestamp>().ok();
     let (run_at, submitted_at) = (time("run_at"), time("submitted_at"));
     let due = run_at.into_iter().chain(submitted_at).max()?;
     let is_scheduled = submitted_at.is_some_and(|at| due.since(at).as_secs_f64() > SCHEDULED_S);
-    Some((time("started_at")?.since(due).as_secs_f64(), is_scheduled))
+    let for_context_s = task.get("wait_context_s").and_then(Value::as_f64).unwrap_or_default();
+    Some(((time("started_at")?.since(due).as_secs_f64() - for_context_s).max(0.0), is_scheduled))
 }
 
 /// Counts the tasks of a live pool. A task that never started, or was rejected, is neither on time nor successful.

@@ -22,9 +22,13 @@ pub struct TraceText {
     pub contexts: usize,
 }
 
+/// The last two columns are for people and other programs: a replay finds out itself who waits.
+const HEADER: &str =
+    "arrival_s,service_s,context_tokens,output_tokens,session,announced_s,wait_agent_s,wait_context_s\n";
+
 /// Writes tasks in order of time as a trace. Times are to the microsecond, as in the service.
 pub fn write(tasks: &[FinishedTask], keep_context_ids: bool) -> TraceText {
-    let mut text = String::from("arrival_s,service_s,context_tokens,output_tokens,session,announced_s\n");
+    let mut text = String::from(HEADER);
     let mut numbers: HashMap<&str, usize> = HashMap::new();
     for task in tasks {
         let arrival_s = task.due.since(tasks[0].due).as_secs_f64();
@@ -35,7 +39,8 @@ pub fn write(tasks: &[FinishedTask], keep_context_ids: bool) -> TraceText {
         });
         let announced_s = task.known_before.map_or_else(String::new, |at| seconds_from(tasks[0].due, at).to_string());
         // Writing to a string does not fail.
-        let _ = writeln!(text, "{arrival_s},{},,,{session},{announced_s}", task.service_s);
+        let waits = task.waits_s.map_or_else(|| ",".to_owned(), |(agent, context)| format!("{agent},{context}"));
+        let _ = writeln!(text, "{arrival_s},{},,,{session},{announced_s},{waits}", task.service_s);
     }
     TraceText { text, contexts: numbers.len() }
 }
@@ -72,6 +77,7 @@ mod tests {
             due: Timestamp::from_micros(1_700_000_000_000_000 + micros),
             service_s,
             context: context.map(str::to_owned),
+            waits_s: (micros == 2_000_000).then_some((0.25, 1.5)),
             known_before: (micros == 2_000_000).then_some(Timestamp::from_micros(1_699_999_999_500_000)),
         };
         vec![task(0, 2.5, Some("a, \"b\"")), task(1_250_000, 0.125, None), task(2_000_000, 1.0, Some("a, \"b\""))]
@@ -79,13 +85,13 @@ mod tests {
 
     #[test]
     fn contexts_are_numbered_unless_their_ids_are_asked_for() {
-        let header = "arrival_s,service_s,context_tokens,output_tokens,session,announced_s\n";
+        let header = HEADER;
         let written = write(&tasks(), false);
         assert_eq!(
             (written.text, written.contexts),
-            (format!("{header}0,2.5,,,0,\n1.25,0.125,,,,\n2,1,,,0,-0.5\n"), 1)
+            (format!("{header}0,2.5,,,0,,,\n1.25,0.125,,,,,,\n2,1,,,0,-0.5,0.25,1.5\n"), 1)
         );
-        assert!(write(&tasks(), true).text.contains("0,2.5,,,\"a, \"\"b\"\"\",\n"));
+        assert!(write(&tasks(), true).text.contains("0,2.5,,,\"a, \"\"b\"\"\",,,\n"));
     }
 
     #[test]

@@ -17,6 +17,9 @@ pub struct FinishedTask {
     /// When it was submitted, if that was before it was due. Unknown for a retried task: the listing does not have the
     /// delay of its last attempt.
     pub known_before: Option<Timestamp>,
+    /// Seconds that its last attempt waited for an agent, and before that for the task before it in its context; unknown
+    /// where the listing does not have them.
+    pub waits_s: Option<(f64, f64)>,
 }
 
 /// What is read of a listed task; the rest is ignored.
@@ -30,6 +33,8 @@ struct ListedTask {
     started_at: Option<Timestamp>,
     finished_at: Option<Timestamp>,
     context: Option<String>,
+    wait_agent_s: Option<f64>,
+    wait_context_s: Option<f64>,
 }
 
 /// A listed task: finished, ended without an agent, or not ended.
@@ -58,6 +63,7 @@ impl FinishedTask {
             due: task.run_at.max(task.submitted_at),
             service_s: finished.since(started).as_secs_f64(),
             context: task.context,
+            waits_s: task.wait_agent_s.zip(task.wait_context_s),
             known_before: (task.attempt <= 1 && task.submitted_at < task.run_at).then_some(task.submitted_at),
         }))
     }

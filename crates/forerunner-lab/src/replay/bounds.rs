@@ -28,6 +28,7 @@ pub fn work(trace: &Trace, settings: &Replay) -> Report {
         tasks: counted as u64,
         late_share: 0.0,
         wait_s: WaitSummary::default(),
+        wait_context_s: WaitSummary::default(),
         instance_s: busy_s,
         busy_s,
         peak_pool: most_at_once(trace),

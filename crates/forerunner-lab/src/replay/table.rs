@@ -25,20 +25,27 @@ fn one(study: &Study, cell: usize, out: &Output) -> String {
     let rows = study.rows(cell);
     let has_settings = rows.iter().skip(BOUNDS).any(|row| !row.report.params.is_empty());
     let mut table = lineless();
+    let is_behind = rows.iter().any(|row| row.report.wait_context_s.max > 0.0);
     let mut header = vec!["POLICY", "MET", "LATE", "COST", "WAIT P99", "PEAK"];
+    if is_behind {
+        header.push("BEHIND P99");
+    }
     if has_settings {
         header.push("SETTINGS");
     }
     table.set_header(header);
     for (index, row) in rows.iter().enumerate() {
         let mut line = line(row).to_vec();
+        if is_behind {
+            line.push(if index < BOUNDS { "–".to_owned() } else { seconds(row.report.wait_context_s.p99) });
+        }
         if has_settings {
             line.push(if index < BOUNDS { String::new() } else { settings(row) });
         }
         table.add_row(line);
     }
     right_from(&mut table, 2);
-    if has_settings && let Some(column) = table.column_mut(6) {
+    if has_settings && let Some(column) = table.column_mut(6 + usize::from(is_behind)) {
         column.set_cell_alignment(comfy_table::CellAlignment::Left);
     }
     format!("{}\n{}", out.strong(&title(&study.cells[cell], &rows)), render(&table))
@@ -84,10 +91,18 @@ fn settings(row: &Row) -> String {
 fn legend(study: &Study) -> String {
     let Some(cell) = study.cells.first() else { return String::new() };
     let objective = cell.replay.limits.objective;
+    let is_behind =
+        (0..study.cells.len()).flat_map(|cell| study.rows(cell)).any(|row| row.report.wait_context_s.max > 0.0);
+    let behind = match is_behind {
+        true => {
+            "WAIT counts from when a task could start. BEHIND is the wait before that,\nfor the task before it in its session.\n"
+        }
+        false => "",
+    };
     format!(
         "MET: at least {} of the tasks started within {}. COST: agent-seconds\n\
          relative to `perfect`, which knows the arrivals one cold start ahead and\n\
-         all service times.\n\
+         all service times.\n{behind}\
          *: settings found in hindsight.",
         percent(objective.share),
         duration(objective.within_s),

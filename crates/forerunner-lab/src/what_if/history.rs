@@ -28,6 +28,8 @@ pub struct Run {
     pub due: Timestamp,
     /// Seconds from the start to the end of its newest attempt.
     pub service_s: f64,
+    /// The number of its context: runs of one context came one after another.
+    pub session: Option<u32>,
 }
 
 impl History {
@@ -40,6 +42,7 @@ impl History {
         let task = |run: Run| TraceTask {
             arrival_s: run.due.since(from).as_secs_f64(),
             service_s: run.service_s,
+            session: run.session,
             ..TraceTask::default()
         };
         let trace = Trace::new("history", runs.into_iter().map(task).collect()).ok()?;
@@ -56,7 +59,7 @@ mod tests {
     }
 
     fn run(second: i64, service_s: f64) -> Run {
-        Run { due: at(second), service_s }
+        Run { due: at(second), service_s, session: None }
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::report::PoolReport;
 use crate::queue::{
     sample::{QueueSample, SAMPLES},
-    tail::Tail,
+    tail::{Tail, with_sessions},
     totals::QueueTotals,
 };
 
@@ -12,6 +12,7 @@ use crate::queue::{
 pub(crate) struct Elsewhere {
     totals: QueueTotals,
     arrived: Tail,
+    sessions: Tail,
     completed: Tail,
 }
 
@@ -23,7 +24,9 @@ impl Elsewhere {
         let arrived = now.recent.arrived.all_after(before.recent.arrived.end());
         let arrived: Vec<_> = arrived.map(|(task, ago)| (task, now_s - ago)).collect();
         let completed: Vec<_> = now.recent.completed.all_after(before.recent.completed.end()).collect();
+        let sessions: Vec<_> = now.recent.sessions.all_after(before.recent.sessions.end()).collect();
         self.totals.add(&counts);
+        self.sessions.add(counts.arrivals, &sessions, SAMPLES);
         self.arrived.add(counts.arrivals, &arrived, SAMPLES);
         self.completed.add(counts.completions, &completed, SAMPLES);
     }
@@ -32,9 +35,10 @@ impl Elsewhere {
     pub(crate) fn add_to(&self, sample: &mut QueueSample, seen: &QueueTotals) {
         let long = |(task, value)| (u64::from(task), value);
         sample.mark.elsewhere = self.totals;
-        sample.arrived.extend(self.arrived.all_after(seen.arrivals).map(long));
+        let sessions = self.sessions.all_after(seen.arrivals).collect();
+        sample.arrived.extend(with_sessions(self.arrived.all_after(seen.arrivals).collect(), sessions));
         sample.completed.extend(self.completed.all_after(seen.completions).map(long));
-        sample.arrived.sort_by(|one, other| one.1.total_cmp(&other.1));
+        sample.arrived.sort_by(|one, other| one.at.total_cmp(&other.at));
     }
 }
 
@@ -50,7 +54,7 @@ mod tests {
                 completions: completed.len() as u64,
                 ..QueueTotals::default()
             },
-            arrived: arrived.to_vec(),
+            arrived: arrived.iter().map(|event| (*event).into()).collect(),
             completed: completed.to_vec(),
             ..QueueActivity::default()
         }
@@ -82,9 +86,9 @@ mod tests {
         let seen = read(&elsewhere, &QueueTotals::default()).mark.elsewhere;
         elsewhere.add(&first, &second, 501.0);
         let got = read(&elsewhere, &seen);
-        assert_eq!((got.arrived, got.completed), (vec![(3, 500.25)], vec![(1, 0.75)]));
+        assert_eq!((got.arrived, got.completed), (vec![(3, 500.25).into()], vec![(1, 0.75)]));
         let got = read(&elsewhere, &QueueTotals::default());
-        assert_eq!(got.arrived, [(1, 499.0), (2, 499.5), (3, 500.25)], "who has seen nothing gets all");
+        assert_eq!(got.arrived, [(1, 499.0), (2, 499.5), (3, 500.25)].map(Into::into), "who has seen nothing gets all");
         assert_eq!(got.mark.elsewhere.since(&seen).arrivals, 1);
     }
 

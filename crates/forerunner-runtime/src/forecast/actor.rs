@@ -7,9 +7,9 @@ mod settings;
 use std::{sync::Arc, time::Duration};
 
 use actix::{Actor, ActorFutureExt, AsyncContext, Context, Handler, Recipient, WrapFuture};
-use forerunner_core::Timestamp;
+use forerunner_core::{Timestamp, placement::ReturnChances};
 use forerunner_forecast::{
-    DEBOUNCE_S, Decision, Forecast, Observation, Policy, PolicyLimits, RecentServiceTime, build,
+    Arrival, DEBOUNCE_S, Decision, Forecast, Observation, Policy, PolicyLimits, RecentServiceTime, build,
 };
 use tokio::time::Instant;
 
@@ -25,7 +25,7 @@ use crate::{
     admission::Admission,
     deps::PoolDeps,
     metrics::ForecastMetrics,
-    pool::messages::{Configure, GetPool, PoolSample, Resize},
+    pool::messages::{Configure, GetPool, PoolSample, Resize, SetReturnChances},
     queue::{
         messages::{Nudge, SampleQueue, SetBaseline},
         sample::{QueueActivity, QueueSample},
@@ -36,6 +36,8 @@ use crate::{
 
 /// One decision answers all nudges within this time.
 const DEBOUNCE: Duration = Duration::from_millis((DEBOUNCE_S * 1_000.0) as u64);
+/// How often the pool hears when contexts are wanted again.
+const RETURNS_EVERY: Duration = Duration::from_secs(10);
 /// Bytes of context per token, for policies whose unit is the token.
 const BYTES_PER_TOKEN: f64 = 4.0;
 
@@ -45,6 +47,7 @@ pub(crate) struct ForecastLinks {
     pub(crate) expect: Recipient<SetBaseline>,
     pub(crate) pool: Recipient<GetPool>,
     pub(crate) resize: Recipient<Resize>,
+    pub(crate) returns: Recipient<SetReturnChances>,
     pub(crate) configure: Recipient<Configure>,
 }
 
@@ -71,6 +74,8 @@ pub(crate) struct ForecastActor {
     /// Whether samples are being read. A nudge meanwhile schedules another decision.
     sampling: bool,
     nudged: Option<Cause>,
+    /// When the pool next hears when contexts are wanted again.
+    returns_due: Timestamp,
     /// The queue's last sample.
     seen: QueueSample,
     announced: Announced,
@@ -127,6 +132,7 @@ impl ForecastActor {
             decided_at: None,
             sampling: false,
             nudged: None,
+            returns_due: Timestamp::default(),
             seen: QueueSample::default(),
             announced: Announced::default(),
             outage: OutageSize::default(),
@@ -235,9 +241,22 @@ impl ForecastActor {
         self.admission.note_completion_rate(queue.counts.completions as f64 / span_s.max(0.001));
         self.set_baseline(&seen, &decision);
         self.record(now, span_s, queue, pool, &decision);
+        self.send_returns(now);
         self.unsaved_tasks = self.unsaved_tasks.saturating_add(seen.arrivals);
         self.apply(now, cause, &seen, pool, decision);
         self.save_if_due(now);
+    }
+
+    /// Sends the pool what the policy learned of when contexts are wanted again.
+    fn send_returns(&mut self, now: Timestamp) {
+        if now < self.returns_due {
+            return;
+        }
+        self.returns_due = now + RETURNS_EVERY;
+        let chances = ReturnChances::new(self.policy.return_chances());
+        if !chances.is_empty() {
+            self.links.returns.do_send(SetReturnChances(chances));
+        }
     }
 
     fn observation(&self, now: Timestamp, queue: &QueueActivity, pool: &PoolSample) -> Observation {
@@ -265,9 +284,9 @@ impl ForecastActor {
         }
     }
 
-    fn since_begun(&self, arrived: &[(u64, f64)]) -> Vec<(u64, f64)> {
+    fn since_begun(&self, arrived: &[Arrival]) -> Vec<Arrival> {
         let begun = self.begun.as_secs_f64();
-        arrived.iter().map(|(task, at)| (*task, (at - begun).max(0.0))).collect()
+        arrived.iter().map(|arrival| Arrival { at: (arrival.at - begun).max(0.0), ..*arrival }).collect()
     }
 
     /// Sends the queue the expected rate and service time, so that it can detect a surge or a shift.
@@ -321,6 +340,7 @@ impl ForecastActor {
             span_s,
             arrivals: queue.counts.arrivals,
             waits: queue.waits.clone(),
+            context_waits: queue.context_waits.clone(),
             depth: u32::try_from(queue.depth).unwrap_or(u32::MAX),
             desired: pool.desired,
             advised: decision.desired,

@@ -161,7 +161,7 @@ pub(super) struct OpenArrivals(VecDeque<(u64, f64)>);
 impl OpenArrivals {
     /// Takes in what came and what completed.
     pub(super) fn observe(&mut self, seen: &Observation) {
-        self.0.extend(&seen.arrived);
+        self.0.extend(seen.arrived.iter().map(|arrival| (arrival.task, arrival.at)));
         if !seen.completed.is_empty() {
             let done: IdMap<u64, ()> = seen.completed.iter().map(|(task, _)| (*task, ())).collect();
             self.0.retain(|(task, _)| !done.contains_key(task));

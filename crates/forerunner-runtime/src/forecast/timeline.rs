@@ -32,7 +32,10 @@ pub(crate) struct TimelinePoint {
     /// Seconds since the sample before.
     pub(crate) span_s: f64,
     pub(crate) arrivals: u64,
+    /// For an agent.
     pub(crate) waits: WaitHistogram,
+    /// For the task before in the context.
+    pub(crate) context_waits: WaitHistogram,
     pub(crate) depth: u32,
     /// The size that the pool applies.
     pub(crate) desired: u32,
@@ -89,6 +92,7 @@ struct Slot {
     sampled_s: f64,
     arrivals: f64,
     waits: WaitHistogram,
+    context_waits: WaitHistogram,
     greatest_depth: u32,
     levels: Option<Levels>,
     expected: Option<Expected>,
@@ -116,6 +120,7 @@ impl Timeline {
             Levels { depth: point.depth, desired: point.desired, advised: point.advised, agents: point.agents };
         let slot = self.slot(number);
         slot.waits.absorb(&point.waits);
+        slot.context_waits.absorb(&point.context_waits);
         slot.greatest_depth = slot.greatest_depth.max(point.depth);
         slot.levels = Some(levels);
         self.newest = Some((number, levels));
@@ -197,18 +202,11 @@ impl Timeline {
         numbered.filter(|(number, _)| *number > from).map(|(number, slot)| slot.point(number)).collect()
     }
 
-    /// Returns the waits of the tasks that began in these minutes.
-    pub(crate) fn waits(&self, now: Timestamp, minutes: u32) -> WaitHistogram {
-        self.sum_waits(now, i64::from(minutes) * 60 * 1_000_000 / SLOT_US)
-    }
-
-    fn sum_waits(&self, now: Timestamp, slots: i64) -> WaitHistogram {
-        let from = number_of(now) - slots;
+    /// Returns the waits of the tasks that began in these minutes: for an agent, and for the task before.
+    pub(crate) fn waits(&self, now: Timestamp, minutes: u32) -> (WaitHistogram, WaitHistogram) {
+        let from = number_of(now) - i64::from(minutes) * 60 * 1_000_000 / SLOT_US;
         let skipped = usize::try_from(from + 1 - self.first).unwrap_or(0);
-        self.slots.iter().skip(skipped).fold(WaitHistogram::default(), |mut sum, slot| {
-            sum.absorb(&slot.waits);
-            sum
-        })
+        sum_waits(self.slots.iter().skip(skipped))
     }
 
     /// Returns the start of the timeline.
@@ -223,14 +221,14 @@ impl Timeline {
         let last = |count: usize| self.slots.iter().take(sampled).skip(sampled.saturating_sub(count));
         let sum = |of: fn(&Slot) -> f64, count: usize| last(count).map(of).sum::<f64>();
         let now_s = sum(|slot| slot.sampled_s, NOW);
-        let mut waits = WaitHistogram::default();
-        last(LATELY).for_each(|slot| waits.absorb(&slot.waits));
+        let (waits, context_waits) = sum_waits(last(LATELY));
         Recent {
             rate_per_s: (now_s > 0.0).then(|| rounded(sum(|slot| slot.arrivals, NOW) / now_s)),
             span_s: rounded(sum(|slot| slot.sampled_s, LATELY)),
             started: waits.started(),
             late: waits.late(),
             wait_s: waits.summary(),
+            wait_context_s: context_waits.summary(),
         }
     }
 }
@@ -256,8 +254,17 @@ impl Slot {
             started: self.waits.started(),
             late: self.waits.late(),
             wait_s: self.waits.summary(),
+            wait_context_s: self.context_waits.summary(),
         }
     }
+}
+
+fn sum_waits<'a>(slots: impl Iterator<Item = &'a Slot>) -> (WaitHistogram, WaitHistogram) {
+    slots.fold(Default::default(), |(mut agent, mut context), slot| {
+        agent.absorb(&slot.waits);
+        context.absorb(&slot.context_waits);
+        (agent, context)
+    })
 }
 
 fn number_of(at: Timestamp) -> i64 {
@@ -356,7 +363,7 @@ mod tests {
         };
         timeline.note(&waited(0.0, 8.0));
         timeline.note(&waited(400.0, 0.5));
-        let over = |minutes| timeline.waits(at(400.0), minutes);
+        let over = |minutes| timeline.waits(at(400.0), minutes).0;
         assert_eq!((over(15).started(), over(15).late(), over(5).started(), over(5).late()), (2, 1, 1, 0));
         let recent = timeline.recent();
         assert_eq!((recent.started, recent.late, recent.wait_s.unwrap().max), (1, 0, 0.5));

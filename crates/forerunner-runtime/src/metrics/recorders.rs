@@ -12,12 +12,13 @@ use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use super::{
     AGENT_SECONDS, AGENTS, ANNOUNCED, CACHED_BYTES, CACHED_CONTEXTS, CHAIN_FRAMES, CIRCUIT, COLD_START,
-    COMPACTED_BYTES, COMPACTIONS, CONTEXT_BYTES, DAMAGED, DAMAGED_FOUND, DEAD_ROWS, DECISION_TIME, DECISIONS,
-    DEFERRAL_TIME, DEFERRED, DEPTH, DESIRED, EXPECTED, EXPECTED_DEPTH, FAILURES, FINISHED, FULL_BYTES, HANDED_OFF,
-    INPUT_BYTES, IS_LEADER, LATE, LEADER_CHANGES, LEASES_LOST, LOG_BYTES, LOG_LINES_LOST, LOOKUPS, NODES, OBSERVED,
-    OLDEST_TRANSACTION, PIPE_BYTES, PIPE_FULL_BYTES, PLACED, PLACED_BYTES, PREFETCHES, REJECTED, RELOADS, RESTORE_TIME,
-    RESTORED_BYTES, RETRIED, RUNNING, SCHEDULE_FIRED, SCHEDULE_LATE, SCHEDULE_SKIPPED, SCHEDULES, SERVICE, SOURCES,
-    STALLS, STARTED, STORED_BYTES, SUBMITTED, UNCONFIGURED, WAIT, WAITING, dependency::DependencyMetrics,
+    COMPACTED_BYTES, COMPACTIONS, CONTEXT_BYTES, CONTEXT_WAIT, DAMAGED, DAMAGED_FOUND, DEAD_ROWS, DECISION_TIME,
+    DECISIONS, DEFERRAL_TIME, DEFERRED, DEPTH, DESIRED, EXPECTED, EXPECTED_DEPTH, FAILURES, FINISHED, FULL_BYTES,
+    HANDED_OFF, INPUT_BYTES, IS_LEADER, LATE, LEADER_CHANGES, LEASES_LOST, LOG_BYTES, LOG_LINES_LOST, LOOKUPS, NODES,
+    OBSERVED, OLDEST_TRANSACTION, PIPE_BYTES, PIPE_FULL_BYTES, PLACED, PLACED_BYTES, PREFETCHES, REJECTED, RELOADS,
+    RESTORE_TIME, RESTORED_BYTES, RETRIED, RUNNING, SCHEDULE_FIRED, SCHEDULE_LATE, SCHEDULE_SKIPPED, SCHEDULES,
+    SERVICE, SOURCES, STALLS, STARTED, STORED_BYTES, SUBMITTED, UNCONFIGURED, WAIT, WAITING,
+    dependency::DependencyMetrics,
 };
 
 /// The metrics of a queue.
@@ -29,6 +30,7 @@ pub(crate) struct QueueMetrics {
     pub(crate) retried: Counter,
     pub(crate) leases_lost: Counter,
     pub(crate) wait: Histogram,
+    pub(crate) context_wait: Histogram,
     pub(crate) service: Histogram,
     pub(crate) depth: Gauge,
     pub(crate) waiting: Gauge,
@@ -56,6 +58,7 @@ impl QueueMetrics {
             retried: counter!(RETRIED, "pool" => pool.clone()),
             leases_lost: counter!(LEASES_LOST, "pool" => pool.clone()),
             wait: histogram!(WAIT, "pool" => pool.clone()),
+            context_wait: histogram!(CONTEXT_WAIT, "pool" => pool.clone()),
             service: histogram!(SERVICE, "pool" => pool.clone()),
             depth: gauge!(DEPTH, "pool" => pool.clone()),
             waiting: gauge!(WAITING, "pool" => pool.clone()),

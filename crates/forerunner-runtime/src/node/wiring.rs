@@ -182,12 +182,14 @@ fn start_forecast(
     arbiter: &ArbiterHandle,
 ) -> Result<Addr<ForecastActor>, Error> {
     let expect = queue.clone().recipient();
+    let returns = pool.clone().recipient();
     let links = match share {
         Some(share) => ForecastLinks {
             queue: share.clone().recipient(),
             expect,
             pool: share.clone().recipient(),
             resize: share.clone().recipient(),
+            returns,
             configure: share.clone().recipient(),
         },
         None => ForecastLinks {
@@ -195,6 +197,7 @@ fn start_forecast(
             expect,
             pool: pool.clone().recipient(),
             resize: pool.clone().recipient(),
+            returns,
             configure: pool.clone().recipient(),
         },
     };

@@ -1,7 +1,10 @@
 //! The messages of a pool: requests that it accepts, reports that it sends.
 
 use actix::{Message, MessageResponse, Recipient};
-use forerunner_core::{AgentCounts, ContextId, PoolTally, TaskId, Timestamp, placement::PlacementRecord};
+use forerunner_core::{
+    AgentCounts, ContextId, PoolTally, TaskId, Timestamp,
+    placement::{PlacementRecord, ReturnChances},
+};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -15,6 +18,11 @@ use crate::{
 #[derive(Message, Debug)]
 #[rtype(result = "()")]
 pub(crate) struct Resize(pub(crate) u32);
+
+/// When contexts are wanted again. Sent by the `ForecastActor` from time to time, once it knows.
+#[derive(Message, Debug)]
+#[rtype(result = "()")]
+pub(crate) struct SetReturnChances(pub(crate) ReturnChances);
 
 /// Change the bounds. Sent by the `ForecastActor` on behalf of a `Handle`.
 #[derive(Message)]

@@ -87,7 +87,7 @@ impl QueueActor {
                 self.apply(QueueEvent::Due(due), ctx);
             }
             let t = task.submitted_at.as_secs_f64();
-            let trigger = if delayed { None } else { self.stats.arrived(task.task, t) };
+            let trigger = if delayed { None } else { self.stats.arrived(task.task, task.session, t) };
             self.nudge(trigger);
         }
         self.apply(QueueEvent::BecameClaimable(claimable), ctx);

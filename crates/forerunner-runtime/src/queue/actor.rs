@@ -13,6 +13,7 @@ use super::{
     settle::Settling,
     stats::QueueStats,
     store_health::StoreHealth,
+    turn_ends::TurnEnds,
 };
 use crate::{
     admission::Admission,
@@ -72,6 +73,7 @@ pub(crate) struct QueueActor {
     pub(super) releasing: usize,
     pub(super) settling: Settling,
     pub(super) crash_throttle: CrashThrottle,
+    pub(super) turn_ends: TurnEnds,
     pub(super) dependency: DependencyCircuit,
     /// The machine was told of a limit of the circuit.
     pub(super) is_limited: bool,
@@ -144,6 +146,7 @@ impl QueueActor {
             releasing: 0,
             settling: Settling::default(),
             crash_throttle: CrashThrottle::default(),
+            turn_ends: TurnEnds::default(),
             dependency: DependencyCircuit::new(deps.settings.dependency),
             is_limited: false,
             flush_due: false,
@@ -238,7 +241,7 @@ impl QueueActor {
         self.call(call, ctx, move |queue, answer, ctx| match answer {
             Ok(swept) => {
                 for task in &swept.promoted {
-                    let trigger = queue.stats.arrived(*task, now.as_secs_f64());
+                    let trigger = queue.stats.arrived(*task, None, now.as_secs_f64());
                     queue.nudge(trigger);
                 }
                 for (task, _) in &swept.expired {

@@ -121,6 +121,14 @@ impl QueueActor {
             if task.started_at.is_none() {
                 Arc::make_mut(task).started_at = Some(now);
             }
+            if let Some(ended_at) = task.context.as_ref().and_then(|context| self.turn_ends.last(context))
+                && task.context_free_at.is_none_or(|known| known < ended_at)
+            {
+                Arc::make_mut(task).context_free_at = Some(ended_at);
+            }
+            if task.context.is_some() {
+                self.metrics.context_wait.record(task.wait_context().unwrap_or_default().as_secs_f64());
+            }
             let (wait_s, late) = self.stats.started(task);
             self.dependency.begin(task.id, self.stats.running(), now);
             late_starts += u64::from(late);

@@ -7,6 +7,7 @@ use forerunner_core::{
     AgentId, ContextCost, DependencyReport, LeaseEpoch, Outcome, Priority, Selection, Task, TaskId, Timestamp,
     placement::Candidate,
 };
+use forerunner_forecast::Arrival;
 use forerunner_store::{
     BulkAction, ContextCommit, EnqueueOutcome, LeaseLost, ScheduleConflict, ScheduleWrite, StoreError, Submission,
     TaskChange,
@@ -27,6 +28,8 @@ pub(crate) struct Enqueue {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Arrived {
     pub(crate) task: TaskId,
+    /// The number of its context for the forecast.
+    pub(crate) session: Option<u64>,
     pub(crate) submitted_at: Timestamp,
     pub(crate) run_at: Timestamp,
     pub(crate) deadline: Option<Timestamp>,
@@ -41,7 +44,8 @@ impl Arrived {
     pub(crate) fn of(task: &Task) -> Self {
         let Task { id, submitted_at, run_at, deadline, priority, .. } = *task;
         let input_bytes = task.input.len() as u64;
-        Self { task: id, submitted_at, run_at, deadline, priority, input_bytes, claimable: false }
+        let session = task.context.as_ref().map(|context| Arrival::session_named(context.as_str()));
+        Self { task: id, session, submitted_at, run_at, deadline, priority, input_bytes, claimable: false }
     }
 }
 

@@ -20,6 +20,7 @@ mod stats;
 mod store_health;
 pub(crate) mod tail;
 pub(crate) mod totals;
+mod turn_ends;
 mod updates;
 pub(crate) mod wait_histogram;
 

@@ -1,6 +1,7 @@
 //! A queue's counters, which only grow, and their differences between two samples.
 
 use forerunner_core::{DependencyReport, Timestamp};
+use forerunner_forecast::Arrival;
 
 use super::{
     totals::QueueTotals,
@@ -31,10 +32,13 @@ impl SampleMark {
 #[derive(Debug, Clone, Default, PartialEq, actix::MessageResponse)]
 pub(crate) struct QueueSample {
     pub(crate) mark: SampleMark,
-    /// Waits of the tasks that began on this node.
+    /// Waits for an agent, of the tasks that began on this node.
     pub(crate) waits: WaitTotals,
+    /// Waits for the task before, of those that have a context.
+    pub(crate) context_waits: WaitTotals,
     /// The longest wait of the tasks that began after the requested mark.
     pub(crate) longest_wait_s: f64,
+    pub(crate) longest_context_wait_s: f64,
     /// The most tasks on agents at any start after that mark.
     pub(crate) peak_running: u32,
     pub(crate) running: u32,
@@ -45,8 +49,8 @@ pub(crate) struct QueueSample {
     pub(crate) dependency: DependencyReport,
     /// An outage of what the agents depend on may have begun.
     pub(crate) is_suspicious: bool,
-    /// Task numbers and times of the arrivals after the mark, in seconds; at most [`SAMPLES`].
-    pub(crate) arrived: Vec<(u64, f64)>,
+    /// The arrivals after the mark, with times in seconds; at most [`SAMPLES`].
+    pub(crate) arrived: Vec<Arrival>,
     /// Task numbers and seconds on an agent of the completions after the mark; at most [`SAMPLES`].
     pub(crate) completed: Vec<(u64, f64)>,
 }
@@ -56,14 +60,17 @@ pub(crate) struct QueueSample {
 pub(crate) struct QueueActivity {
     /// What was counted.
     pub(crate) counts: QueueTotals,
+    /// For an agent.
     pub(crate) waits: WaitHistogram,
+    /// For the task before in the context.
+    pub(crate) context_waits: WaitHistogram,
     /// Most tasks on agents at any time.
     pub(crate) peak_running: u32,
     /// Tasks on agents at the end.
     pub(crate) running: u32,
     /// Waiting tasks at the end.
     pub(crate) depth: u64,
-    pub(crate) arrived: Vec<(u64, f64)>,
+    pub(crate) arrived: Vec<Arrival>,
     pub(crate) completed: Vec<(u64, f64)>,
 }
 
@@ -75,6 +82,7 @@ impl QueueSample {
         QueueActivity {
             counts,
             waits: self.waits.since(&before.waits, late_here, self.longest_wait_s),
+            context_waits: self.context_waits.since(&before.context_waits, 0, self.longest_context_wait_s),
             // Tasks that ran at the end of the earlier sample also ran after it.
             peak_running: self.peak_running.max(before.running),
             running: self.running,

@@ -2,6 +2,7 @@
 
 use actix::{Context, Handler};
 use forerunner_core::{QueueEvent, Task};
+use forerunner_forecast::Arrival;
 use forerunner_store::{EnqueueOutcome, ScheduleConflict};
 
 use super::{QueueActor, accept::reason, messages::FireSchedule};
@@ -53,7 +54,8 @@ impl QueueActor {
             self.apply(QueueEvent::Due(due), ctx);
         }
         if task.run_at <= task.submitted_at {
-            let trigger = self.stats.arrived(task.id, task.submitted_at.as_secs_f64());
+            let session = task.context.as_ref().map(|context| Arrival::session_named(context.as_str()));
+            let trigger = self.stats.arrived(task.id, session, task.submitted_at.as_secs_f64());
             self.nudge(trigger);
         }
         let is_claimable = matches!(outcome, EnqueueOutcome::New { claimable: true, .. });

@@ -321,6 +321,9 @@ impl QueueActor {
             }
             return None;
         };
+        if let Some(context) = &task.context {
+            self.turn_ends.note(context, now);
+        }
         if self.deps.node.store.persists_events() {
             self.deps.node.events.end_attempt(task.id);
         }
@@ -342,7 +345,10 @@ impl QueueActor {
             self.dependency.forget(task.id);
         }
         self.suspect(&task, &mut next);
-        let (context, context_cost) = (msg.context, msg.context_cost);
+        let (context, mut context_cost) = (msg.context, msg.context_cost);
+        if let Some(cost) = &mut context_cost {
+            cost.wait_context_s = task.wait_context().unwrap_or_default().as_secs_f64();
+        }
         let started = msg.ran.map(|ran| Start { agent: ran.agent, at: task.started_at.unwrap_or(now) });
         let settlement = Settlement { task: task.id, epoch: msg.epoch, now, next, context, context_cost, started };
         Some(Pending { task, settlement, agent: msg.ran.map(|ran| ran.agent), reply: msg.reply })

@@ -7,7 +7,7 @@ use super::{
     messages::{QueueStatus, Ran, SetBaseline},
     peaks::Peaks,
     sample::{QueueSample, SAMPLES, SampleMark},
-    tail::Tail,
+    tail::{Tail, session_value, with_sessions},
     totals::QueueTotals,
     wait_histogram::WaitTotals,
 };
@@ -17,12 +17,18 @@ pub(crate) struct QueueStats {
     totals: QueueTotals,
     finished: u64,
     running: u32,
+    /// For an agent.
     waits: WaitTotals,
+    /// For the task before in the context, of tasks that have one.
+    context_waits: WaitTotals,
     /// Indexed by the number of the start.
     longest_waits: Peaks<f64>,
+    longest_context_waits: Peaks<f64>,
     /// Indexed by the number of the start.
     running_peaks: Peaks<u32>,
     arrived: Tail,
+    /// Of the same tasks.
+    sessions: Tail,
     completed: Tail,
     detector: EventDetector,
     within_s: f64,
@@ -35,29 +41,39 @@ impl QueueStats {
             finished: 0,
             running: 0,
             waits: WaitTotals::default(),
+            context_waits: WaitTotals::default(),
             longest_waits: Peaks::new(SAMPLES),
+            longest_context_waits: Peaks::new(SAMPLES),
             running_peaks: Peaks::new(SAMPLES),
             arrived: Tail::default(),
+            sessions: Tail::default(),
             completed: Tail::default(),
             detector: EventDetector::new(),
             within_s,
         }
     }
 
-    pub(crate) fn arrived(&mut self, task: TaskId, t: f64) -> Option<Cause> {
+    /// Counts a task that became due at `t`, of this session if it is known.
+    pub(crate) fn arrived(&mut self, task: TaskId, session: Option<u64>, t: f64) -> Option<Cause> {
         self.totals.arrivals += 1;
         self.arrived.push((number(task), t), SAMPLES);
+        self.sessions.push((number(task), session_value(session)), SAMPLES);
         self.detector.on_arrival(t)
     }
 
-    /// Counts a start. Returns how many seconds the task waited, and whether that missed the objective.
+    /// Counts a start. Returns how many seconds the task waited for an agent, and whether that missed the objective.
     pub(crate) fn started(&mut self, task: &Task) -> (f64, bool) {
-        let wait_s = task.wait().unwrap_or_default().as_secs_f64();
+        let wait_s = task.wait_agent().unwrap_or_default().as_secs_f64();
         let late = wait_s > self.within_s;
         self.totals.starts += 1;
         self.totals.late += u64::from(late);
         self.waits.note(wait_s);
         self.longest_waits.note(self.totals.starts, wait_s);
+        if task.context.is_some() {
+            let wait_s = task.wait_context().unwrap_or_default().as_secs_f64();
+            self.context_waits.note(wait_s);
+            self.longest_context_waits.note(self.totals.starts, wait_s);
+        }
         self.running += 1;
         self.running_peaks.note(self.totals.starts, self.running);
         (wait_s, late)
@@ -104,13 +120,18 @@ impl QueueStats {
             mark: SampleMark { here: self.totals, ..SampleMark::default() },
             waits: self.waits.clone(),
             longest_wait_s: self.longest_waits.after(mark.starts).unwrap_or_default(),
+            context_waits: self.context_waits.clone(),
+            longest_context_wait_s: self.longest_context_waits.after(mark.starts).unwrap_or_default(),
             peak_running: self.running_peaks.after(mark.starts).unwrap_or_default(),
             running: self.running,
             depth,
             next_due: None,
             dependency: DependencyReport::default(),
             is_suspicious: false,
-            arrived: listed(&self.arrived, mark.arrivals),
+            arrived: with_sessions(
+                self.arrived.known_after(mark.arrivals).collect(),
+                self.sessions.known_after(mark.arrivals).collect(),
+            ),
             completed: listed(&self.completed, mark.completions),
         }
     }
@@ -164,7 +185,7 @@ mod tests {
         let (mut often, mut seldom) = (QueueSample::default(), QueueSample::default());
         let mut seen_often = Vec::new();
         for round in 1..=3_u32 {
-            let _ = stats.arrived(id(u128::from(round)), f64::from(round));
+            let _ = stats.arrived(id(u128::from(round)), None, f64::from(round));
             stats.started(&task(i64::from(4 - round)));
             let _ = stats.ended(id(u128::from(round)), f64::from(round), Some(ran(2.0)));
             let next = stats.sample(&often.mark.here, 7);

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 
+use forerunner_forecast::Arrival;
 use serde::{Deserialize, Serialize};
 
 /// The last of `end` events; their number is bounded.
@@ -57,6 +58,23 @@ impl Tail {
     }
 }
 
+/// Joins arrivals with the sessions of the same tasks. Where these are not listed, the tasks have none.
+pub(crate) fn with_sessions(arrived: Vec<(u32, f64)>, sessions: Vec<(u32, f64)>) -> Vec<Arrival> {
+    let are_listed = arrived.len() == sessions.len();
+    let session = |at: usize| sessions.get(at).filter(|_| are_listed).map(|(_, session)| *session as u64);
+    let joined = arrived.iter().enumerate().map(|(at, &(task, came))| Arrival {
+        task: u64::from(task),
+        at: came,
+        session: session(at).filter(|session| *session != 0),
+    });
+    joined.collect()
+}
+
+/// The number of a session as the value of an event: 0 for none. Collisions are rare enough.
+pub(crate) fn session_value(session: Option<u64>) -> f64 {
+    session.map_or(0.0, |session| f64::from((session as u32).max(1)))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -75,6 +93,15 @@ mod tests {
             assert_eq!((of(tail.known_after(seen)), of(tail.all_after(seen))), (rest.clone(), rest), "{seen}");
         }
         assert_eq!((of(tail.known_after(0)), of(tail.all_after(0))), (vec![2, 3, 4, 5], vec![]), "the first is gone");
+    }
+
+    #[test]
+    fn arrivals_are_joined_with_their_sessions_where_these_are_known() {
+        let arrived = vec![(1, 0.5), (2, 0.75)];
+        let sessions = [Some(9), None].map(session_value);
+        let joined = with_sessions(arrived.clone(), vec![(1, sessions[0]), (2, sessions[1])]);
+        assert_eq!(joined, [Arrival { task: 1, at: 0.5, session: Some(9) }, (2, 0.75).into()]);
+        assert_eq!(with_sessions(arrived, Vec::new()), [(1, 0.5).into(), (2, 0.75).into()]);
     }
 
     #[test]

@@ -31,10 +31,12 @@ pub struct Recent {
     pub span_s: f64,
     /// Tasks that began.
     pub started: u64,
-    /// Tasks among them that waited longer than the objective allows.
+    /// Tasks among them that waited longer for an agent than the objective allows.
     pub late: u64,
-    /// How long they waited.
+    /// How long they waited for an agent, from when they could start.
     pub wait_s: Option<WaitSummary>,
+    /// How long those with a context waited before that, for the task before them in it; absent without such tasks.
+    pub wait_context_s: Option<WaitSummary>,
 }
 
 /// The last minutes of a pool, from this node's memory.
@@ -53,10 +55,12 @@ pub struct PoolHistory {
     pub minutes: u32,
     /// Tasks that began in these minutes, on this node.
     pub started: u64,
-    /// Tasks among them that waited longer than the objective allows.
+    /// Tasks among them that waited longer for an agent than the objective allows.
     pub late: u64,
-    /// How long they waited.
+    /// How long they waited for an agent, from when they could start.
     pub wait_s: Option<WaitSummary>,
+    /// How long those with a context waited before that, for the task before them in it; absent without such tasks.
+    pub wait_context_s: Option<WaitSummary>,
     /// The slots, oldest first. Slots after `at` have only the forecast.
     pub points: Vec<HistoryPoint>,
     /// The decisions of these minutes that wanted another size, oldest first.
@@ -98,10 +102,12 @@ pub struct HistoryPoint {
     pub cooldown: Option<u32>,
     /// Tasks that began.
     pub started: u64,
-    /// Tasks among them that waited longer than the objective allows.
+    /// Tasks among them that waited longer for an agent than the objective allows.
     pub late: u64,
-    /// How long they waited.
+    /// How long they waited for an agent, from when they could start.
     pub wait_s: Option<WaitSummary>,
+    /// How long those with a context waited before that, for the task before them in it; absent without such tasks.
+    pub wait_context_s: Option<WaitSummary>,
 }
 
 /// A decision that wanted another size.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use forerunner_core::{PoolName, Task, TaskState, Timestamp};
+use forerunner_forecast::Arrival;
 use forerunner_lab::what_if::{History, MOST_TASKS, Run};
 use forerunner_runtime::{Error, Handle};
 use forerunner_store::{TaskFilter, TaskPage};
@@ -91,7 +92,8 @@ impl DatedRun {
     fn of(task: &Task) -> Option<Self> {
         let (started, finished) = task.started_at.zip(task.finished_at)?;
         let due = task.run_at.max(task.submitted_at);
-        let run = Run { due, service_s: finished.since(started).as_secs_f64() };
+        let session = task.context.as_ref().map(|context| Arrival::session_named(context.as_str()) as u32);
+        let run = Run { due, service_s: finished.since(started).as_secs_f64(), session };
         Some(Self { submitted_at: task.submitted_at, run })
     }
 }

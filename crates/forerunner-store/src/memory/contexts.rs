@@ -38,6 +38,11 @@ impl Contexts {
         self.kept.get(context).map_or((0, 0), |kept| (kept.born, kept.version))
     }
 
+    /// When a context was changed last.
+    pub fn updated_at(&self, context: &ContextId) -> Option<Timestamp> {
+        self.kept.get(context).map(|kept| kept.updated_at)
+    }
+
     /// The size of a context, in bytes; 0 for none.
     pub fn size_bytes(&self, context: &ContextId) -> u64 {
         self.kept.get(context).map_or(0, |kept| kept.size_bytes)

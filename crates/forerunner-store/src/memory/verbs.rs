@@ -116,8 +116,10 @@ impl State {
         task.agent = None;
         let pool = &mut self.pools[entry.pool as usize];
         pool.claimable -= 1;
+        task.context_free_at = None;
         if let Some(context) = &task.context {
             (task.context_born, task.context_version) = pool.contexts.version(context);
+            task.context_free_at = pool.contexts.updated_at(context);
             if let Some(line) = pool.lines.get_mut(context) {
                 line.running = Some(slot);
                 line.head = None;

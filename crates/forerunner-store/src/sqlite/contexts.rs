@@ -42,16 +42,17 @@ impl Tx<'_> {
         Ok(true)
     }
 
-    /// The birth and the version of a context that is stored, zeros for none. What cannot be read damages the task that asks.
-    pub fn context_version(&self, task: i64, pool: i64, context: &ContextId) -> Sql<(u64, u64)> {
-        let sql = "SELECT born, version FROM contexts WHERE pool = ?1 AND name = ?2";
+    /// The birth and the version of a context that is stored, zeros for none, and when it was changed last. What cannot be
+    /// read damages the task that asks.
+    pub fn context_version(&self, task: i64, pool: i64, context: &ContextId) -> Sql<(u64, u64, Option<Timestamp>)> {
+        let sql = "SELECT born, version, updated_at FROM contexts WHERE pool = ?1 AND name = ?2";
         let mut statement = self.connection.prepare_cached(sql)?;
         let mut rows = statement.query(params![pool, context.as_str()])?;
-        let Some(row) = rows.next()? else { return Ok((0, 0)) };
-        let read = || Ok((unsigned(row, 0)?, number(row, 1)?));
+        let Some(row) = rows.next()? else { return Ok((0, 0, None)) };
+        let read = || Ok((unsigned(row, 0)?, number(row, 1)?, Some(time(row, 2)?)));
         read().map_err(|error: Error| match error {
             Error::IntegralValueOutOfRange(column, value) => {
-                let column = ["born", "version"][column.min(1)];
+                let column = ["born", "version", "updated_at"][column.min(2)];
                 damaged_task(
                     task,
                     format!("its context `{context}`: column `{column}` is {value}, which is out of range"),

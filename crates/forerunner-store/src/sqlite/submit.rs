@@ -251,7 +251,8 @@ impl Tx<'_> {
         run(self.connection, sql, params![task.epoch.0 as i64, task.attempt, started_at, node, spot.row])?;
         if let Some(context) = &task.context {
             self.rerank(&spot, context, Rank::Joined, Rank::Running)?;
-            (task.context_born, task.context_version) = self.context_version(spot.row, spot.pool, context)?;
+            (task.context_born, task.context_version, task.context_free_at) =
+                self.context_version(spot.row, spot.pool, context)?;
         }
         self.cache.count(spot.pool, Some(TaskState::Queued), Some(TaskState::Running))?;
         let lease = Lease {

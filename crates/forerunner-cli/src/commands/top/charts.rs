@@ -98,7 +98,9 @@ fn wait_text(pool: &Value) -> String {
     };
     let allowed = number(pool, "objective.share").map_or(0.0, |share| 1.0 - share);
     let wait = |name: &str| number(pool, &format!("recent.wait_s.{name}")).map_or_else(|| NOTHING.to_owned(), brief);
-    format!("{}; {} late, {} allowed", wait("p99"), late(share), percent(allowed))
+    let behind = number(pool, "recent.wait_context_s.p99").filter(|seconds| *seconds > 0.0);
+    let behind = behind.map_or_else(String::new, |seconds| format!("; {} behind their conversation", brief(seconds)));
+    format!("{}; {} late, {} allowed{behind}", wait("p99"), late(share), percent(allowed))
 }
 
 /// How much time the charts are about.

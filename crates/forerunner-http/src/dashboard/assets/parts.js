@@ -127,6 +127,7 @@ const parts = (() => {
     const announced = isAnnounced ? [tile(number(known.within_horizon), `known to become due within ${seconds(forecast.horizon_s)}; next ${number(known.next_tasks)} in ${seconds(Math.round(known.next_in_s))}`)] : [];
     const lately = (recent.span_s < 299 ? `in the last ${seconds(Math.round(recent.span_s))}` : "in the last 5 min") + (several ? " on this node" : "");
     const over = share != null && share > allowed + 1e-9;
+    const behind = recent.wait_context_s && recent.wait_context_s.max > 0 ? `; before that for the task before it, p99 ${seconds(recent.wait_context_s.p99)}` : "";
     put(box,
       tile(number(pool.desired), "agents wanted"),
       tile(`${number(agents.ready)} / ${number(agents.busy)}`, `ready / busy; ${number(agents.starting)} starting, ${number(agents.cooldown)} stopping`),
@@ -134,7 +135,7 @@ const parts = (() => {
       tile(recent.rate_per_s == null ? "–" : number(recent.rate_per_s) + "/s", forecast ? `arriving; ${number(forecast.rate_per_s)}/s expected (${number(forecast.rate_low)}–${number(forecast.rate_high)})` : "arriving; the rule does not forecast"),
       ...announced,
       tile(share == null ? "–" : percent(share), share == null ? `late: no task began ${lately}` : `late ${lately}; ${over ? "over" : "within"} the ${percent(allowed)} allowed`, share == null ? "" : over ? "bad" : "good"),
-      tile(recent.wait_s ? seconds(recent.wait_s.p99) : "–", recent.wait_s ? `wait p99 ${lately}; p50 ${seconds(recent.wait_s.p50)}, p95 ${seconds(recent.wait_s.p95)}` : "wait p99"));
+      tile(recent.wait_s ? seconds(recent.wait_s.p99) : "–", recent.wait_s ? `wait for an agent p99 ${lately}; p50 ${seconds(recent.wait_s.p50)}, p95 ${seconds(recent.wait_s.p95)}${behind}` : "wait p99"));
   }
 
   // ---- decisions, agents, tasks, nodes ------------------------------------------------------
@@ -187,7 +188,7 @@ const parts = (() => {
       ["task", (task) => link("/v1/tasks/" + task.id, short(task.id), "task-" + task.id), "left"],
       ["state", (task) => state(taskStates, task.state), "left"],
       ["submitted", (task) => ago(task.submitted_at, now)],
-      ["wait", (task) => task.wait_s == null ? null : seconds(task.wait_s)],
+      ["wait", (task) => task.wait_s == null ? null : seconds(task.wait_s) + (task.wait_context_s > 0 ? `, ${seconds(task.wait_context_s)} of it for the task before` : "")],
       ["on an agent", (task) => task.service_s == null ? null : seconds(task.service_s)],
       ["attempt", (task) => task.attempt > 1 ? `${task.attempt} of ${task.max_attempts}` : null],
       ["context, and where it came from", from, "left long"],

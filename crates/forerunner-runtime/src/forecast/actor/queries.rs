@@ -53,7 +53,7 @@ impl Handler<GetHistory> for ForecastActor {
 
     fn handle(&mut self, GetHistory { minutes }: GetHistory, _: &mut Self::Context) -> HistoryAnswer {
         let now = self.deps.now();
-        let waits = self.timeline.waits(now, minutes);
+        let (waits, context_waits) = self.timeline.waits(now, minutes);
         let (changes, more_changes) = self.history.changes(now - Duration::from_secs(u64::from(minutes) * 60));
         HistoryAnswer(PoolHistory {
             pool: self.deps.name.clone(),
@@ -64,6 +64,7 @@ impl Handler<GetHistory> for ForecastActor {
             started: waits.started(),
             late: waits.late(),
             wait_s: waits.summary(),
+            wait_context_s: context_waits.summary(),
             points: self.timeline.points(now, minutes),
             changes,
             more_changes,

@@ -8,8 +8,16 @@ use forerunner_core::PoolEvent;
 use super::PoolActor;
 use crate::{
     agent::messages::StopAgent,
-    pool::messages::{AttachForecast, Configure, ForgetContext, Resize, SetPaused, Stop},
+    pool::messages::{AttachForecast, Configure, ForgetContext, Resize, SetPaused, SetReturnChances, Stop},
 };
+
+impl Handler<SetReturnChances> for PoolActor {
+    type Result = ();
+
+    fn handle(&mut self, SetReturnChances(chances): SetReturnChances, ctx: &mut Self::Context) {
+        self.apply(PoolEvent::Returns(chances), ctx);
+    }
+}
 
 impl Handler<Resize> for PoolActor {
     type Result = ();

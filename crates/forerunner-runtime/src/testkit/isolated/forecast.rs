@@ -105,6 +105,7 @@ impl IsolatedForecast {
             expect: neighbour.clone().recipient(),
             pool: looked_at.recipient(),
             resize: neighbour.clone().recipient(),
+            returns: neighbour.clone().recipient(),
             configure: neighbour.recipient(),
         };
         let forecast = ForecastDeps { admission: super::admission(&deps), pool: deps, policy };

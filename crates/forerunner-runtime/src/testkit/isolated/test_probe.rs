@@ -3,13 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use actix::{Actor, Addr, Context, Handler};
-use forerunner_core::{LeaseEpoch, Outcome, Selection, Task, TaskId};
+use forerunner_core::{LeaseEpoch, Outcome, Selection, Task, TaskId, placement::ReturnChances};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use super::TIMEOUT;
 use crate::{
     batcher::{Batch, BatchSender, Batcher},
-    pool::messages::{Configure, Resize},
+    pool::messages::{Configure, Resize, SetReturnChances},
     queue::messages::{
         Assign, Demand, Nudge, PoolFacts, Select, Selected, SetBaseline, Settle, SettleDone, StopTask, Withdraw,
         Withdrawn,
@@ -58,6 +58,8 @@ pub enum SentMessage {
     Nudge(Cause),
     /// The forecast wants this many agents.
     Resize(u32),
+    /// When contexts are wanted again.
+    ReturnChances(ReturnChances),
     /// The forecast forwards new bounds.
     Configured(PoolPatch),
     /// The forecast sends the expected load.
@@ -208,6 +210,14 @@ impl Handler<Nudge> for TestProbe {
 
     fn handle(&mut self, Nudge(cause): Nudge, _: &mut Self::Context) {
         self.record(SentMessage::Nudge(cause));
+    }
+}
+
+impl Handler<SetReturnChances> for TestProbe {
+    type Result = ();
+
+    fn handle(&mut self, SetReturnChances(chances): SetReturnChances, _: &mut Self::Context) {
+        self.record(SentMessage::ReturnChances(chances));
     }
 }
 
