@@ -1,9 +1,9 @@
 //! One stored turn: its fields, how it is written and how it is read.
 
-mod read;
+mod decode;
+mod encode;
 mod v1;
 mod v2;
-mod write;
 
 #[cfg(test)]
 mod tests;
@@ -12,8 +12,8 @@ use std::fmt;
 
 use crate::{Codec, Error, ParentTag, RootTag, Snapshot};
 
-pub(crate) use read::Packed;
-pub(crate) use write::write;
+pub(crate) use decode::Packed;
+pub(crate) use encode::write;
 
 /// The first byte of every frame from version 2 on: no text in UTF-8 contains it.
 pub const MAGIC: u8 = 0xfc;

@@ -20,7 +20,7 @@
 
 use super::{
     Header,
-    read::{Packed, Packing},
+    decode::{Packed, Packing},
 };
 use crate::{
     BaseItems, DictionaryId, Error, Limits, ParentTag, RootTag,

@@ -2,7 +2,7 @@
 
 use super::{
     Header,
-    read::{Packed, Packing},
+    decode::{Packed, Packing},
 };
 use crate::{
     Codec, DictionaryId, Error, Limits, ParentTag, RootTag,

@@ -18,9 +18,9 @@
 
 mod answer;
 mod change;
+mod expired_lease;
 #[cfg(test)]
 mod laws;
-mod rescue;
 mod settle;
 mod steer;
 mod sweep;
@@ -29,7 +29,7 @@ use crate::{Payload, Task, TaskError, TaskEventKind, TaskState, Timestamp};
 
 pub use answer::answer;
 pub use change::Change;
-pub use rescue::{Rescuing, dies_of_crash, node_lost, rescue};
+pub use expired_lease::{Rescuing, dies_of_crash, node_lost, rescue};
 pub use settle::{Running, end_state, needs_no_row, settle, settle_any, state_at};
 pub use steer::{Cancel, cancel, cancelled, give_up, redriven_deadline, retry};
 pub use sweep::{expire, expired, promote};
