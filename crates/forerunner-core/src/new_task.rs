@@ -40,6 +40,7 @@ pub struct NewTask {
 
 impl NewTask {
     /// A task with nothing but a pool and an input.
+    #[inline]
     pub fn new(pool: PoolName, input: Payload) -> Self {
         Self {
             pool,

@@ -81,6 +81,7 @@ impl Task {
     /// A task as accepted at `now`: `scheduled` if it is to wait, else `queued`, and not tried yet.
     ///
     /// `timeout` and `retry` are the pool's, for what the submission left open.
+    #[inline]
     pub fn accepted(id: TaskId, new: NewTask, now: Timestamp, timeout: Duration, retry: RetryPolicy) -> Self {
         let run_at = new.run_at.unwrap_or(now).max(now);
         Self {

@@ -1,14 +1,13 @@
 //! Submission of many tasks in one call.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use forerunner_core::{NewTask, PoolName, Task};
-use forerunner_store::Submission;
 use tokio::sync::oneshot;
 
 use crate::{
     Error, Handle,
-    handle::{Acceptance, PoolEntry},
+    handle::{Acceptance, Admitted, PoolEntry},
     metrics,
     queue::messages::{Enqueue, Reply},
     status::Submitted,
@@ -24,7 +23,7 @@ struct Group {
 
 /// A task whose acceptance is pending.
 struct PendingSubmission<'a> {
-    task: Task,
+    task: Arc<Task>,
     entry: &'a PoolEntry,
     answer: Acceptance,
 }
@@ -92,9 +91,9 @@ impl Handle {
 }
 
 impl Group {
-    fn add(&mut self, submission: Submission) -> Acceptance {
+    fn add(&mut self, admitted: Admitted) -> Acceptance {
         let (reply, answer) = oneshot::channel();
-        self.sent.push(Enqueue { submission, reply: Reply::to(reply) });
+        self.sent.push(Enqueue { submission: admitted.into_submission(), reply: Reply::to(reply) });
         Acceptance::Later(answer)
     }
 }

@@ -92,18 +92,22 @@ impl<T> Drop for Batcher<T> {
 impl<T: Send> BatchSender<T> {
     /// Sends an item. It is dropped if the reader has stopped.
     pub(crate) fn send(&self, item: T) {
-        self.send_all([item]);
+        self.add(|waiting| waiting.push(item));
     }
 
     /// Sends items together: the reader gets them in one batch. They are dropped if the reader has stopped.
     pub(crate) fn send_all(&self, sent: impl IntoIterator<Item = T>) {
+        self.add(|waiting| waiting.extend(sent));
+    }
+
+    fn add(&self, add: impl FnOnce(&mut Vec<T>)) {
         let is_first = {
             let mut items = self.shared.lock();
             if items.closed {
                 return;
             }
             let none_waited = items.waiting.is_empty();
-            items.waiting.extend(sent);
+            add(&mut items.waiting);
             none_waited && !items.waiting.is_empty()
         };
         if is_first {

@@ -19,7 +19,10 @@ use forerunner_core::{PoolName, Timestamp};
 use forerunner_store::ApiKeyStore;
 
 pub use self::tasks::EventStream;
-pub(crate) use self::{entry::PoolEntry, submit::Acceptance};
+pub(crate) use self::{
+    entry::PoolEntry,
+    submit::{Acceptance, Admitted},
+};
 use crate::{
     Error, clock::IdMaker, cluster::ClusterActor, damage, deps::Deps, schedules::ScheduleActor, status::Readiness,
     unconfigured::Unconfigured,
@@ -90,6 +93,11 @@ impl Handle {
 
     fn now(&self) -> Timestamp {
         self.shared.deps.now()
+    }
+
+    /// Returns the name of a pool of this node, if there is one of this name: without a check of its characters.
+    pub fn pool_name(&self, pool: &str) -> Option<PoolName> {
+        self.shared.pools.get_key_value(pool).map(|(name, _)| name.clone())
     }
 
     pub(crate) fn entry(&self, pool: &str) -> Result<&PoolEntry, Error> {

@@ -4,18 +4,25 @@ use std::sync::Arc;
 
 use forerunner_core::Task;
 
-use crate::{Claim, EnqueueOutcome, LeaseLost, Refusal, Settled, Settlement, StoreError, Submission};
+#[cfg(doc)]
+use crate::Submission;
+use crate::{Bounds, Claim, EnqueueOutcome, LeaseLost, Refusal, Settled, Settlement, StoreError};
 
 /// The verbs of a task's life, for a store that answers within the call and shares its rows with the caller.
 ///
 /// Each verb does what the one of [`TaskStore`](crate::TaskStore) with the same name does. Nothing is copied: a row is
 /// changed in place while nobody else refers to it.
 pub trait LocalStore: Send + Sync {
-    /// Accepts a task.
+    /// Accepts a task: see [`Submission`] for the other two.
     ///
     /// # Errors
     /// [`StoreError::Closed`].
-    fn enqueue_now(&self, submission: Submission) -> Result<Result<EnqueueOutcome, Refusal>, StoreError>;
+    fn enqueue_now(
+        &self,
+        task: Arc<Task>,
+        fingerprint: Option<[u8; 32]>,
+        bounds: Bounds,
+    ) -> Result<Result<EnqueueOutcome, Refusal>, StoreError>;
 
     /// Leases tasks.
     ///

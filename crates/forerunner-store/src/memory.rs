@@ -10,6 +10,8 @@ mod rescue;
 mod schedules;
 mod slots;
 mod state;
+#[cfg(test)]
+mod tests;
 mod update;
 mod verbs;
 
@@ -27,9 +29,9 @@ use forerunner_core::{
 
 use self::state::State;
 use crate::{
-    BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ClusterState, ContextBase, ContextFilter, ContextRead,
-    ContextSummary, EnqueueOutcome, Heartbeat, KeyedTask, LeaseLost, LocalStore, Peek, Refusal, Rescue, Rescued,
-    SETTINGS, ScheduleConflict, ScheduleWrite, Settled, Settlement, Start, StateConflict, Store, StoreError,
+    Bounds, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ClusterState, ContextBase, ContextFilter,
+    ContextRead, ContextSummary, EnqueueOutcome, Heartbeat, KeyedTask, LeaseLost, LocalStore, Peek, Refusal, Rescue,
+    Rescued, SETTINGS, ScheduleConflict, ScheduleWrite, Settled, Settlement, Start, StateConflict, Store, StoreError,
     StoreFuture, StoredContext, StoredSchedule, Submission, Swept, TaskChange, TaskCounts, TaskFilter, TaskPage,
     Updated,
 };
@@ -102,8 +104,13 @@ fn owned(tasks: Vec<Arc<Task>>) -> Vec<Task> {
 }
 
 impl LocalStore for MemoryStore {
-    fn enqueue_now(&self, submission: Submission) -> Result<Result<EnqueueOutcome, Refusal>, StoreError> {
-        self.run_now(|state| state.enqueue(submission))
+    fn enqueue_now(
+        &self,
+        task: Arc<Task>,
+        fingerprint: Option<[u8; 32]>,
+        bounds: Bounds,
+    ) -> Result<Result<EnqueueOutcome, Refusal>, StoreError> {
+        self.run_now(|state| state.accept_new(task, fingerprint, bounds))
     }
 
     fn claim_now(&self, claim: &Claim) -> Result<Vec<Arc<Task>>, StoreError> {

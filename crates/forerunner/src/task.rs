@@ -32,7 +32,8 @@ pub struct Submit<R = TaskHandle> {
 impl<R> Submit<R> {
     /// A submission to a pool that may not be there.
     pub(crate) fn to(handle: Handle, pool: &str, input: &impl Serialize) -> Self {
-        let new = PoolName::new(pool).map_err(Error::from).and_then(|pool| new_task(pool, input));
+        let known = handle.pool_name(pool).map_or_else(|| PoolName::new(pool), Ok);
+        let new = known.map_err(Error::from).and_then(|pool| new_task(pool, input));
         Self { handle, new, accepted: PhantomData }
     }
 

@@ -1,6 +1,6 @@
 //! The idle agents of a pool, in the orders that choices ask for.
 
-use std::collections::BTreeSet;
+use std::collections::VecDeque;
 
 use crate::{AgentId, Timestamp};
 
@@ -11,20 +11,41 @@ use crate::{AgentId, Timestamp};
 #[derive(Debug, Default)]
 pub struct IdleAgents {
     /// Agents without a context, by their last use.
-    plain: BTreeSet<(Timestamp, AgentId)>,
+    plain: ByLastUse,
     /// Agents with contexts, by their last use.
-    warm: BTreeSet<(Timestamp, AgentId)>,
+    warm: ByLastUse,
+}
+
+/// Agents in the order of their last use. Nearly all come and go at the end, where that costs next to nothing.
+#[derive(Debug, Default)]
+struct ByLastUse(VecDeque<(Timestamp, AgentId)>);
+
+impl ByLastUse {
+    fn insert(&mut self, agent: (Timestamp, AgentId)) {
+        if self.0.back().is_none_or(|last| *last < agent) {
+            self.0.push_back(agent);
+        } else if let Err(place) = self.0.binary_search(&agent) {
+            self.0.insert(place, agent);
+        }
+    }
+
+    fn remove(&mut self, agent: &(Timestamp, AgentId)) -> bool {
+        if self.0.back() == Some(agent) {
+            return self.0.pop_back().is_some();
+        }
+        self.0.binary_search(agent).is_ok_and(|place| self.0.remove(place).is_some())
+    }
 }
 
 impl IdleAgents {
     /// Returns how many agents are idle.
     pub fn len(&self) -> usize {
-        self.plain.len() + self.warm.len()
+        self.plain.0.len() + self.warm.0.len()
     }
 
     /// Returns whether no agent is idle.
     pub fn is_empty(&self) -> bool {
-        self.plain.is_empty() && self.warm.is_empty()
+        self.plain.0.is_empty() && self.warm.0.is_empty()
     }
 
     /// Adds an agent that became idle at `since`; `is_warm` if it has a context.
@@ -39,27 +60,27 @@ impl IdleAgents {
 
     /// Returns the agent for a task without a context, without taking it out.
     pub fn next(&self) -> Option<AgentId> {
-        self.plain.last().or_else(|| self.warm.first()).map(|(_, agent)| *agent)
+        self.plain.0.back().or_else(|| self.warm.0.front()).map(|(_, agent)| *agent)
     }
 
     /// Returns agents without a context, the one used last first.
     pub fn newest_plain(&self, most: usize) -> impl Iterator<Item = AgentId> {
-        self.plain.iter().rev().take(most).map(|(_, agent)| *agent)
+        self.plain.0.iter().rev().take(most).map(|(_, agent)| *agent)
     }
 
     /// Returns agents with contexts, the one unused for longest first.
     pub fn oldest_warm(&self, most: usize) -> impl Iterator<Item = AgentId> {
-        self.warm.iter().take(most).map(|(_, agent)| *agent)
+        self.warm.0.iter().take(most).map(|(_, agent)| *agent)
     }
 
     /// Returns the agent without a context that was unused for longest.
     pub fn oldest_plain(&self) -> Option<AgentId> {
-        self.plain.first().map(|(_, agent)| *agent)
+        self.plain.0.front().map(|(_, agent)| *agent)
     }
 
     /// Returns the agent unused for longest.
     pub fn oldest(&self) -> Option<AgentId> {
-        let oldest = match (self.plain.first(), self.warm.first()) {
+        let oldest = match (self.plain.0.front(), self.warm.0.front()) {
             (Some(plain), Some(warm)) => Some(plain.min(warm)),
             (plain, warm) => plain.or(warm),
         };

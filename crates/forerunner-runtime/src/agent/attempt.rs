@@ -91,7 +91,7 @@ impl Attempt {
         };
         let snapshot = warm.as_ref().map_or_else(Snapshot::new, |warm| warm.memory.readable().clone());
         let version = warm.as_ref().map_or(0, |warm| warm.memory.version);
-        let mut cx = AgentContext::new(
+        let mut cx = AgentContext::sharing(
             self.task.id,
             self.task.context.clone(),
             version,

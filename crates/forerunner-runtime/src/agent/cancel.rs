@@ -1,6 +1,6 @@
 //! The cancellation of a running attempt by its agent's actor.
 
-use std::{cell::Cell, rc::Rc};
+use std::{cell::Cell, rc::Rc, sync::Arc};
 
 use tokio_util::sync::CancellationToken;
 
@@ -18,13 +18,14 @@ pub(crate) enum CancelReason {
 /// Cancels one attempt. Clones cancel the same attempt.
 #[derive(Clone)]
 pub(crate) struct CancelHandle {
-    token: CancellationToken,
+    /// Shared: a clone of the token itself takes a lock.
+    token: Arc<CancellationToken>,
     reason: Rc<Cell<Option<CancelReason>>>,
 }
 
 impl CancelHandle {
     pub(crate) fn new() -> Self {
-        Self { token: CancellationToken::new(), reason: Rc::new(Cell::new(None)) }
+        Self { token: Arc::new(CancellationToken::new()), reason: Rc::new(Cell::new(None)) }
     }
 
     /// Asks the attempt to stop. The first reason is final.
@@ -56,7 +57,7 @@ impl CancelHandle {
     }
 
     /// Returns the token that the agent's own code observes.
-    pub(super) fn token(&self) -> CancellationToken {
+    pub(super) fn token(&self) -> Arc<CancellationToken> {
         self.token.clone()
     }
 }

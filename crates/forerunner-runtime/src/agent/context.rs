@@ -2,7 +2,10 @@
 
 use std::{
     ops::{Bound, RangeBounds},
-    sync::atomic::{AtomicBool, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use forerunner_context::{Item, Snapshot};
@@ -52,7 +55,7 @@ pub struct AgentContext {
     id: Option<ContextId>,
     version: u64,
     snapshot: Snapshot,
-    cancel: CancellationToken,
+    cancel: Arc<CancellationToken>,
     /// Whether other code may have the token.
     lent: AtomicBool,
     sink: Box<dyn ProgressSink>,
@@ -67,6 +70,17 @@ impl AgentContext {
         version: u64,
         snapshot: Snapshot,
         cancel: CancellationToken,
+        sink: Box<dyn ProgressSink>,
+    ) -> Self {
+        Self::sharing(task, id, version, snapshot, Arc::new(cancel), sink)
+    }
+
+    pub(super) fn sharing(
+        task: TaskId,
+        id: Option<ContextId>,
+        version: u64,
+        snapshot: Snapshot,
+        cancel: Arc<CancellationToken>,
         sink: Box<dyn ProgressSink>,
     ) -> Self {
         Self { task, id, version, snapshot, cancel, lent: AtomicBool::new(false), sink, transfer: Transfer::default() }
@@ -240,7 +254,7 @@ impl AgentContext {
     /// Returns the token behind [`AgentContext::cancelled`], for code outside of the attempt.
     pub fn cancellation(&self) -> CancellationToken {
         self.lent.store(true, Ordering::Relaxed);
-        self.cancel.clone()
+        CancellationToken::clone(&self.cancel)
     }
 
     pub(crate) fn is_cancellation_lent(&self) -> bool {

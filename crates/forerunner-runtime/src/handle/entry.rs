@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use actix::{Addr, Handler, Message, dev::ToEnvelope};
 use forerunner_core::Payload;
-use forerunner_store::{EnqueueOutcome, LocalStore, StoreError, Submission};
+use forerunner_store::{EnqueueOutcome, LocalStore, StoreError};
 
+use super::Admitted;
 use crate::{
     Error,
     admission::{Admission, Full},
@@ -71,9 +72,9 @@ impl PoolEntry {
     }
 
     /// Accepts a submission in a store that answers within the call, and lets the queue know.
-    pub(crate) fn accept_now(&self, store: &dyn LocalStore, submission: Submission) -> Result<EnqueueOutcome, Error> {
-        let arrived = Arrived::of(&submission.task);
-        let answer = store.enqueue_now(submission);
+    pub(crate) fn accept_now(&self, store: &dyn LocalStore, admitted: Admitted) -> Result<EnqueueOutcome, Error> {
+        let arrived = Arrived::of(&admitted.task);
+        let answer = store.enqueue_now(admitted.task, admitted.fingerprint, admitted.bounds);
         if let Ok(Ok(EnqueueOutcome::New { claimable, .. })) = answer {
             self.arrived.send(Arrived { claimable, ..arrived });
         } else {

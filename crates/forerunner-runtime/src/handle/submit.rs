@@ -1,6 +1,6 @@
 //! Submissions: admission, idempotency keys, and waits that begin before a task is sent.
 
-use std::sync::atomic::Ordering;
+use std::sync::{Arc, atomic::Ordering};
 
 use forerunner_core::{NewTask, Task};
 use forerunner_store::{Bounds, EnqueueOutcome, Refusal, Submission};
@@ -14,6 +14,21 @@ use crate::{
     status::Submitted,
     submitting::{CompletionFuture, SubmitFuture},
 };
+
+/// A task that has a place in its queue, and that no store has yet.
+pub(crate) struct Admitted {
+    pub(crate) task: Arc<Task>,
+    pub(crate) fingerprint: Option<[u8; 32]>,
+    pub(crate) bounds: Bounds,
+}
+
+impl Admitted {
+    /// For a store that copies what it gets.
+    pub(crate) fn into_submission(self) -> Submission {
+        let Self { task, fingerprint, bounds } = self;
+        Submission { task: Arc::unwrap_or_clone(task), fingerprint, bounds }
+    }
+}
 
 /// The answer of the store to a submission.
 pub(crate) enum Acceptance {
@@ -126,7 +141,7 @@ impl Handle {
         submitted.map(|submitted| (submitted, None))
     }
 
-    pub(crate) fn admit(&self, new: NewTask) -> Result<(&PoolEntry, Submission), Error> {
+    pub(crate) fn admit(&self, new: NewTask) -> Result<(&PoolEntry, Admitted), Error> {
         if self.shared.closed.load(Ordering::Relaxed) {
             return Err(Error::ShuttingDown);
         }
@@ -135,16 +150,16 @@ impl Handle {
         entry.reserve_place(&new.input)?;
         let bounds = Bounds { contexts_full: entry.room.full(), max_depth: Some(self.shared.max_depth) };
         let fingerprint = Keyed::of(&new, entry.defaults()).map(|keyed| keyed.fingerprint);
-        let task = self.task_from(new, entry);
-        Ok((entry, Submission { task, fingerprint, bounds }))
+        let task = Arc::new(self.task_from(new, entry));
+        Ok((entry, Admitted { task, fingerprint, bounds }))
     }
 
-    fn enqueue(&self, entry: &PoolEntry, submission: Submission) -> Acceptance {
+    fn enqueue(&self, entry: &PoolEntry, admitted: Admitted) -> Acceptance {
         if let Some(store) = self.shared.deps.store.local() {
-            return Acceptance::Now(entry.accept_now(store, submission));
+            return Acceptance::Now(entry.accept_now(store, admitted));
         }
         let (reply, answer) = oneshot::channel();
-        entry.submit.send(Enqueue { submission, reply: Reply::to(reply) });
+        entry.submit.send(Enqueue { submission: admitted.into_submission(), reply: Reply::to(reply) });
         Acceptance::Later(answer)
     }
 
@@ -157,9 +172,11 @@ impl Handle {
 
 impl Submitted {
     /// Builds the result of a submission from the store's answer.
-    pub(crate) fn of(task: Task, accepted: EnqueueOutcome) -> Self {
+    pub(crate) fn of(task: Arc<Task>, accepted: EnqueueOutcome) -> Self {
         match accepted {
-            EnqueueOutcome::New { state, depth, .. } => Self { task: Task { state, depth, ..task }, created: true },
+            EnqueueOutcome::New { state, depth, .. } => {
+                Self { task: Task { state, depth, ..Arc::unwrap_or_clone(task) }, created: true }
+            }
             EnqueueOutcome::Known(known) => Self { task: *known, created: false },
         }
     }

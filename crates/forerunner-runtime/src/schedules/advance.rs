@@ -107,7 +107,8 @@ impl Handle {
         new: NewTask,
         state: impl FnOnce(TaskId, Timestamp) -> ScheduleState,
     ) -> Result<Option<TaskId>, Error> {
-        let (entry, Submission { task, bounds, .. }) = self.admit(new)?;
+        let (entry, admitted) = self.admit(new)?;
+        let Submission { task, bounds, .. } = admitted.into_submission();
         let id = task.id;
         // The key alone tells an occurrence: it comes once, whatever was changed of its schedule since.
         let key = task.idempotency_key.as_ref().map_or("", |key| key.as_str());

@@ -8,7 +8,7 @@ use forerunner_runtime::{
     testkit::{Act, Rig, Running, Script},
 };
 use forerunner_store::{Refusal, TaskFilter};
-use futures_util::StreamExt;
+use futures_util::{FutureExt, StreamExt};
 
 #[actix_rt::test]
 async fn a_task_is_accepted_run_and_answered() {
@@ -347,5 +347,17 @@ async fn a_closed_node_takes_nothing_new_and_hands_back_what_does_not_end_in_tim
     rig.handle().close_intake();
     assert!(matches!(rig.handle().submit(Running::task("p", "1")).await, Err(Error::ShuttingDown)));
     assert!(!rig.handle().readiness().await.ready);
+    rig.stop().await;
+}
+
+#[actix_rt::test]
+async fn a_store_in_memory_answers_a_submission_at_once() {
+    tokio::time::pause();
+    let rig = Rig::new().pool("p", Script::always(Act::Echo).service("2s"), |pool| pool.queue.limit = 1).start().await;
+    let answer = rig.handle().submit_watched(Running::task("p", "1")).now_or_never();
+    let ending = answer.expect("answered at the first poll").unwrap();
+    let second = rig.handle().submit_watched(Running::task("p", "2")).now_or_never();
+    assert!(matches!(second, Some(Err(Error::QueueFull { depth: 1, .. }))), "the first one has the only place");
+    assert_eq!(ending.task().await.unwrap().output.as_ref().unwrap().as_str(), "1");
     rig.stop().await;
 }

@@ -99,14 +99,14 @@ impl State {
     }
 
     /// Stores a new task and adds it where it waits.
-    pub fn accept(&mut self, mut task: Task, pool: u32) -> u32 {
-        task.state = rules::first_state(&task);
-        let (state, due) = (task.state, rules::first_due(&task));
+    pub fn accept(&mut self, mut task: Arc<Task>, pool: u32) -> u32 {
+        let (state, due) = (rules::first_state(&task), rules::first_due(&task));
+        if task.state != state {
+            Arc::make_mut(&mut task).state = state;
+        }
         self.submissions += 1;
-        // Shares the pool's own name, so that its reference count stays in one thread's cache.
-        task.pool = self.pools[pool as usize].name.clone();
         let slot = self.slots.insert(Entry {
-            task: Arc::new(task),
+            task,
             seq: self.submissions,
             due,
             pool,

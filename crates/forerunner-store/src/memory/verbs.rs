@@ -15,7 +15,16 @@ use crate::{
 
 impl State {
     pub fn enqueue(&mut self, submission: Submission) -> Result<EnqueueOutcome, Refusal> {
-        let Submission { mut task, fingerprint, bounds } = submission;
+        let Submission { task, fingerprint, bounds } = submission;
+        self.accept_new(Arc::new(task), fingerprint, bounds)
+    }
+
+    pub fn accept_new(
+        &mut self,
+        mut task: Arc<Task>,
+        fingerprint: Option<[u8; 32]>,
+        bounds: Bounds,
+    ) -> Result<EnqueueOutcome, Refusal> {
         let pool = self.pool_or_new(&task.pool);
         let key = task.idempotency_key.clone();
         if let Some(key) = &key
@@ -31,10 +40,14 @@ impl State {
             return Ok(EnqueueOutcome::Known(Box::new(Task::clone(&self.slots.at(slot).task))));
         }
         self.check_bounds(&task, bounds, pool)?;
-        task.depth = match task.parent {
+        let depth = match task.parent {
             Some(parent) => rules::child_depth(parent, self.depth_of(parent), bounds)?,
             None => 0,
         };
+        // What is right already is not written: the submitter may share the row.
+        if task.depth != depth {
+            Arc::make_mut(&mut task).depth = depth;
+        }
         let slot = self.accept(task, pool);
         if let Some(key) = key {
             self.pools[pool as usize].keys.insert(key, (slot, fingerprint));
