@@ -18,6 +18,7 @@ mod backlog;
 mod durable;
 mod error;
 mod http;
+mod idle_agents;
 mod in_process;
 mod instructions;
 mod options;

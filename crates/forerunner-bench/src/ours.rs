@@ -37,9 +37,14 @@ pub(crate) async fn start(placement: ThreadPlacement) -> Result<ForerunnerPool, 
 
 /// Starts a runtime with the pool, and waits until all agents are warm.
 pub(crate) async fn start_with(builder: RuntimeBuilder) -> Result<ForerunnerPool, Error> {
-    let runtime = builder.pool(pool()).start().await?;
+    start_pool(builder, pool(), AGENTS).await
+}
+
+/// Starts a runtime with a pool, and waits until so many agents are warm.
+pub(crate) async fn start_pool(builder: RuntimeBuilder, pool: Pool, agents: u32) -> Result<Ours, Error> {
+    let runtime = builder.pool(pool).start().await?;
     let handle = runtime.handle();
-    while handle.pool(POOL).await?.agents.ready < AGENTS {
+    while handle.pool(POOL).await?.agents.ready < agents {
         tokio::time::sleep(std::time::Duration::from_millis(1)).await;
     }
     Ok(ForerunnerPool { runtime })

@@ -60,6 +60,8 @@ pub enum Unit {
     Millis,
     /// Instructions in user space.
     Instructions,
+    /// Bytes.
+    Bytes,
 }
 
 /// What the project asks of a row.
@@ -84,13 +86,14 @@ impl Unit {
             Self::Micros => "µs",
             Self::Millis => "ms",
             Self::Instructions => "instr.",
+            Self::Bytes => "bytes",
         }
     }
 
     fn show(self, value: f64) -> String {
         match self {
             Self::Micros | Self::Millis => format!("{value:.1}"),
-            Self::TasksPerS | Self::RequestsPerS | Self::Instructions => thousands(value),
+            Self::TasksPerS | Self::RequestsPerS | Self::Instructions | Self::Bytes => thousands(value),
         }
     }
 }

@@ -45,7 +45,7 @@ pub fn http(options: &Options, progress: &mut dyn FnMut(Progress)) -> Result<Rep
         let (ours, echo) = (rounds::of(&samples, what).figure(0), rounds::of(&samples, ECHO).figure(0));
         Row::compare(what, Unit::RequestsPerS, &ours, ECHO, &echo).with_budget(Budget::RatioAtLeast(budget))
     };
-    let rows = vec![compare(ACCEPTED, 0.6), compare(ENDED, 0.45), compare(DURABLE, 0.15)];
+    let rows = vec![compare(ACCEPTED, 0.85), compare(ENDED, 0.72), compare(DURABLE, 0.4)];
     let notes = vec![
         format!("{CONNECTIONS} connections on the loopback device, {WORKERS} serving threads, the client beside them."),
         format!("Accepted tasks run meanwhile on {AGENTS} agents: their work is part of the figures."),
