@@ -1,0 +1,122 @@
+"""An agent: a warm-up, a task function, and how to serve or test them."""
+
+import asyncio
+import inspect
+import threading
+from typing import Any, Callable, Dict, List, Optional, Sequence, TypeVar
+
+from .context import difference, encode
+from .pipe import Pipe, claim_standard_streams
+from .run import Run, TaskFunction, is_async
+from .server import run_forever
+from .task import Task
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+class TestRun:
+    """What a task did in `Agent.test`."""
+
+    __test__ = False  # pytest would collect the class by its name
+
+    def __init__(self) -> None:
+        #: What the function returned.
+        self.output: Any = None
+        #: The pieces that it sent with `output`.
+        self.chunks: List[str] = []
+        #: The lines that it sent with `progress`.
+        self.progress: List[str] = []
+        #: The context after the task. Pass it to the next `test` to continue the conversation.
+        self.context: List[Any] = []
+        #: The change of the context as the protocol has it; `None` if there is none.
+        self.change: Optional[Dict[str, Any]] = None
+
+    def _note(self, method: str, params: Dict[str, Any]) -> None:
+        if method == "task/output":
+            self.chunks.append(params["chunk"])
+        else:
+            self.progress.append(params["text"])
+
+
+class Agent:
+    """An agent of a pool. Its functions are synchronous or asynchronous.
+
+    `contexts` is how many conversations it has in memory at once, at most 1,024.
+    """
+
+    def __init__(self, name: str, *, version: str = "1", contexts: int = 64) -> None:
+        if not 0 <= contexts <= 1_024:
+            raise ValueError(f"contexts={contexts} is not valid; use 0 to 1024")
+        self.name, self.version, self.contexts = name, version, contexts
+        self._warm_up: Optional[Callable[[], Any]] = None
+        self._task: Optional[TaskFunction] = None
+        self._is_warm = False
+        self._test_loop: Optional[asyncio.AbstractEventLoop] = None
+
+    def warm_up(self, function: F) -> F:
+        """Makes a function the warm-up: it runs once, before the first task. The node measures its time."""
+        self._warm_up = function
+        return function
+
+    def task(self, function: F) -> F:
+        """Makes a function the one that runs the tasks. It gets a `Task` and returns the output, any JSON value."""
+        self._task = function
+        return function
+
+    def serve(self) -> None:
+        """Serves the node that started this process, until the node stops it."""
+        self._function()
+        run_forever(self, Pipe(*claim_standard_streams()))
+
+    def test(
+        self, input: Any, context: Sequence[Any] = (), *, cancel_after_s: Optional[float] = None, attempt: int = 1
+    ) -> TestRun:
+        """Runs one task without a node, after the warm-up. The errors of the function are raised as they are."""
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            self._test_loop = self._test_loop or asyncio.new_event_loop()
+            test = self.test_async(input, context, cancel_after_s=cancel_after_s, attempt=attempt)
+            return self._test_loop.run_until_complete(test)
+        raise RuntimeError("an event loop runs in this thread; use `await agent.test_async(...)`")
+
+    async def test_async(
+        self, input: Any, context: Sequence[Any] = (), *, cancel_after_s: Optional[float] = None, attempt: int = 1
+    ) -> TestRun:
+        """Does what `test` does, in an event loop that runs."""
+        function, result = self._function(), TestRun()
+        await self._warm()
+        items = [encode(item) for item in context]
+        run = Run("test", asyncio.get_running_loop())
+        params = {
+            "task": "test",
+            "attempt": attempt,
+            "input": input,
+            "context": {"id": "test", "version": 0, "items": len(items)},
+        }
+        task = Task(params, items, result._note, is_async(function), run.cancelled)
+        timer = threading.Timer(cancel_after_s, run.cancel) if cancel_after_s is not None else None
+        if timer is not None:
+            timer.start()
+        try:
+            result.output = await run.call(function, task)
+        finally:
+            if timer is not None:
+                timer.cancel()
+        encode(result.output)
+        result.context = task.context
+        result.change = difference(items, [encode(item) for item in task.context])
+        return result
+
+    async def _warm(self) -> None:
+        if self._is_warm or self._warm_up is None:
+            return
+        result = self._warm_up()
+        if inspect.isawaitable(result):
+            await result
+        self._is_warm = True
+
+    def _function(self) -> TaskFunction:
+        if self._task is None:
+            raise RuntimeError(f"agent {self.name} has no task function; decorate one with @agent.task")
+        return self._task
