@@ -1,0 +1,177 @@
+/** Serves the requests of a node: the other side of `docs/agent-protocol.md`. */
+import { createInterface } from "node:readline";
+import { Contexts, MissingContext, difference, encode } from "./context.js";
+import { AgentError, TaskCancelled, TooLarge } from "./errors.js";
+import { Task } from "./task.js";
+/** The newest version of the protocol that this package speaks. It speaks all older ones. */
+const PROTOCOL = 2;
+/** Bytes of a task's output that stay free for its answer, if that is an error. */
+const ANSWER_ROOM = 16_384;
+/** Characters of an error's message; clients see the first 1,000. */
+const MESSAGE_CHARACTERS = 1_000;
+/** Runs an agent on standard input and output until the node stops it. */
+export class Server {
+    #contexts = new Contexts();
+    #agent;
+    #write;
+    #limits = { line: 1 << 20, output: 16 << 20 };
+    #taskBytes = 0;
+    #run;
+    constructor(agent, write) {
+        this.#agent = agent;
+        this.#write = write;
+    }
+    /** Answers requests in their order; `task/cancel` alone while a task runs. */
+    async serve() {
+        let before = Promise.resolve();
+        for await (const line of createInterface({ input: process.stdin, crlfDelay: Infinity })) {
+            if (line.trim() === "")
+                continue;
+            const request = JSON.parse(line);
+            if (request.method === "task/cancel") {
+                this.#cancel(request);
+                continue;
+            }
+            // Before it is its turn, so that a cancellation finds it at any time.
+            const run = { task: request.params?.task, stop: new AbortController() };
+            if (request.method === "task/run")
+                this.#run = run;
+            before = before.then(() => this.#answer(request, run));
+            before.catch(endProcess); // a warm-up that failed: the node shows its stack
+            if (request.method === "shutdown")
+                break;
+        }
+        await before;
+    }
+    async #answer(request, run) {
+        const { id, method, params } = request;
+        try {
+            if (method === "task/run")
+                return await this.#runTask(id, params, run);
+            let result = {};
+            if (method === "initialize")
+                result = await this.#initialize(params);
+            else if (method === "context/load")
+                this.#contexts.load(params);
+            else if (method === "context/drop")
+                this.#contexts.drop(params.id);
+            else if (method !== "ping" && method !== "shutdown")
+                return this.#fail(id, -32601, `unknown method ${method}`);
+            this.#send({ id, result });
+        }
+        catch (error) {
+            if (error instanceof MissingContext)
+                return this.#fail(id, -32003, error.message);
+            throw error;
+        }
+    }
+    async #initialize(params) {
+        this.#limits = {
+            line: params.limits?.max_line_bytes ?? this.#limits.line,
+            output: params.limits?.max_output_bytes ?? this.#limits.output,
+        };
+        await this.#agent.warm();
+        return {
+            protocol: Math.min(PROTOCOL, params.protocol),
+            agent: { name: this.#agent.name, version: this.#agent.version },
+            capabilities: { contexts: this.#agent.contexts, streaming: true },
+        };
+    }
+    async #runTask(id, params, run) {
+        this.#taskBytes = 0;
+        try {
+            const items = this.#contexts.begin(params.context ?? null);
+            const task = new Task(params, items, this.#notifier(run), run.stop.signal);
+            task.check();
+            const output = await this.#agent.run(task);
+            this.#succeed(id, params.context ?? null, items, output, task);
+        }
+        catch (error) {
+            if (error instanceof MissingContext)
+                throw error;
+            // A call that was aborted by the signal rejects with an error of its own.
+            const stopped = run.stop.signal.aborted && error?.name === "AbortError";
+            if (stopped || error instanceof TaskCancelled) {
+                return this.#fail(id, -32001, "the task stopped because it was cancelled");
+            }
+            if (error instanceof AgentError)
+                return this.#fail(id, error.code, error.message, error.data());
+            console.error(error);
+            this.#fail(id, -32603, String(error), { retryable: true });
+        }
+        finally {
+            // The next task may have begun: the node sends it as soon as it has the answer.
+            if (this.#run === run)
+                this.#run = undefined;
+        }
+    }
+    #succeed(id, context, old, output, task) {
+        let items = old;
+        let line;
+        try {
+            if (context !== null)
+                items = task.context.map(encode);
+            const change = difference(old, items);
+            // A function that returns nothing has the output null.
+            line = this.#line({ id, result: { output: JSON.parse(encode(output ?? null)), context: change } });
+        }
+        catch (error) {
+            throw new AgentError(`the output or the context is no JSON: ${error}`, { retryable: false });
+        }
+        const room = this.#room();
+        if (Buffer.byteLength(line) > room) {
+            throw new TooLarge(`the answer is longer than ${room} bytes; return less, or raise max_line_bytes of the pool`);
+        }
+        if (context !== null)
+            this.#contexts.commit(context, items);
+        this.#writeLine(line);
+    }
+    #notifier(run) {
+        return (method, params) => {
+            if (this.#run !== run)
+                return; // the task has ended, and the node would ignore it
+            const line = this.#line({ method, params });
+            if (Buffer.byteLength(line) > this.#room() - ANSWER_ROOM) {
+                const limit = this.#limits.output;
+                throw new TooLarge(`the task has sent its ${limit} bytes of output; send less, or raise max_output_bytes of the pool`);
+            }
+            this.#writeLine(line);
+        };
+    }
+    #cancel(request) {
+        const run = this.#run;
+        if (run?.task === request.params.task)
+            run?.stop.abort(new TaskCancelled(run.task));
+        this.#send({ id: request.id, result: {} });
+    }
+    #fail(id, code, message, data = {}) {
+        this.#send({ id, error: { code, message: message.slice(0, MESSAGE_CHARACTERS), data } });
+    }
+    #room() {
+        return Math.min(this.#limits.line, this.#limits.output - this.#taskBytes);
+    }
+    #send(message) {
+        this.#writeLine(this.#line(message));
+    }
+    #line(message) {
+        return `${JSON.stringify({ jsonrpc: "2.0", ...message })}\n`;
+    }
+    #writeLine(line) {
+        this.#taskBytes += Buffer.byteLength(line);
+        this.#write(line);
+    }
+}
+/** Ends the process because of an error that leaves the agent without use. */
+export function endProcess(error) {
+    console.error(error);
+    process.exit(1);
+}
+/**
+ * Returns a function that writes to the node. Everything else that writes to standard output, such as `console.log`,
+ * writes to standard error from now on, the log.
+ */
+export function claimStandardOutput() {
+    const write = process.stdout.write.bind(process.stdout);
+    process.stdout.write = process.stderr.write.bind(process.stderr);
+    return (line) => void write(line);
+}

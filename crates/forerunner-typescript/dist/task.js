@@ -1,0 +1,72 @@
+/** A task as the function of an agent gets it. */
+import { TaskCancelled } from "./errors.js";
+/** Characters of output in one notification: six bytes each at most, once written as JSON. */
+const CHUNK_CHARACTERS = 32_768;
+/** One attempt of a task: its input, its context, and the calls that report about it. */
+export class Task {
+    /** The id of the task. Use it as an idempotency key for effects outside: a task may run again. */
+    id;
+    /** Any JSON value, as it was submitted. */
+    input;
+    /** Counts from 1. A task may run again after a failure. */
+    attempt;
+    /** The number of tasks above this one. */
+    depth;
+    /** The time (RFC 3339) at which the node cancels the task. */
+    deadline;
+    /** The id of the conversation. */
+    contextId;
+    /** The items of the conversation, as an array of its own. The node stores what the task changes if it succeeds. */
+    context;
+    /** Aborts when the node cancels the task. Pass it to `fetch` and to timers. */
+    signal;
+    #notify;
+    constructor(params, items, notify, signal) {
+        this.id = params.task;
+        this.input = params.input;
+        this.attempt = params.attempt ?? 1;
+        this.depth = params.depth ?? 0;
+        this.deadline = params.deadline;
+        this.contextId = params.context?.id;
+        this.context = items.map((item) => JSON.parse(item));
+        this.signal = signal;
+        this.#notify = notify;
+    }
+    /** Throws `TaskCancelled` if the node cancelled the task. `output` and `progress` do so by themselves. */
+    check() {
+        if (this.signal.aborted)
+            throw new TaskCancelled(this.id);
+    }
+    /** Waits, and rejects as soon as the node cancels the task. */
+    sleep(seconds) {
+        return new Promise((resolve, reject) => {
+            if (this.signal.aborted)
+                return reject(new TaskCancelled(this.id));
+            const stop = () => {
+                clearTimeout(timer);
+                reject(new TaskCancelled(this.id));
+            };
+            const timer = setTimeout(() => {
+                this.signal.removeEventListener("abort", stop);
+                resolve();
+            }, seconds * 1000);
+            this.signal.addEventListener("abort", stop, { once: true });
+        });
+    }
+    /** Sends a piece of the output to the clients that follow the task. The result has all of it again. */
+    output(chunk) {
+        this.check();
+        for (let start = 0; start < chunk.length; start += CHUNK_CHARACTERS) {
+            this.#notify("task/output", { task: this.id, chunk: chunk.slice(start, start + CHUNK_CHARACTERS) });
+        }
+    }
+    /** Sends a line for people to the clients that follow the task. */
+    progress(text) {
+        this.check();
+        this.#notify("task/progress", { task: this.id, text: text.slice(0, CHUNK_CHARACTERS) });
+    }
+    /** Adds items to the end of the context. */
+    remember(...items) {
+        this.context.push(...items);
+    }
+}
