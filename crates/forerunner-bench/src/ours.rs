@@ -41,7 +41,7 @@ pub(crate) async fn start_with(builder: RuntimeBuilder) -> Result<ForerunnerPool
 }
 
 /// Starts a runtime with a pool, and waits until so many agents are warm.
-pub(crate) async fn start_pool(builder: RuntimeBuilder, pool: Pool, agents: u32) -> Result<Ours, Error> {
+pub(crate) async fn start_pool(builder: RuntimeBuilder, pool: Pool, agents: u32) -> Result<ForerunnerPool, Error> {
     let runtime = builder.pool(pool).start().await?;
     let handle = runtime.handle();
     while handle.pool(POOL).await?.agents.ready < agents {
