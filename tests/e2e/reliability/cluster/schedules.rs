@@ -1,4 +1,4 @@
-//! B6: the node that leads is killed, again and again, while a schedule submits tasks.
+//! B5: the node that leads is killed, again and again, while a schedule submits tasks.
 
 use std::collections::BTreeSet;
 
@@ -46,7 +46,7 @@ async fn each_occurrence_of_a_schedule_comes_once_though_its_leaders_are_killed(
     assert_eq!((last - first) / EVERY_S + 1, occurrences.len() as i64, "none left out: {occurrences:?}");
     let shown = client.get("/v1/schedules/beat").await;
     assert_eq!((shown["fired"].as_u64(), shown["skipped"].as_u64()), (Some(keys.len() as u64), Some(0)), "{shown}");
-    println!("B6: {kills} kills of the leader, {} occurrences, each submitted once", keys.len());
+    println!("B5: {kills} kills of the leader, {} occurrences, each submitted once", keys.len());
     for node in 0..NODES {
         assert_eq!(nodes.take(node).stop(SOON).await, 0);
     }
