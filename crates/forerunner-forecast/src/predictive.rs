@@ -190,6 +190,7 @@ impl Predictive {
             service_slow_s: learned.service.slow_mean_s() * learned.service.factor(),
             stuck: learned.service.stuck(),
             is_changing: learned.service.is_unsettled(),
+            is_recovering: learned.service.is_recovering(),
             most_present,
             still_half: still_there(0.5 * horizon_s),
             still_there: still_there(horizon_s),

@@ -26,8 +26,10 @@ const FEW: usize = 20;
 /// Seconds a task is taken to need before the first has completed; weighs as much as [`PRIOR_WEIGHT`] tasks.
 const PRIOR_S: f64 = 5.0;
 const PRIOR_WEIGHT: f64 = 3.0;
-/// Standard errors a trend must be away from none before it is believed.
+/// Standard errors a trend must be away from none before it is believed, and points that it must have: the error of a line
+/// through fewer says little.
 const CLEAR: f64 = 3.0;
+const CLEAR_POINTS: usize = 8;
 
 /// What is expected of a task's time on an agent.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -187,7 +189,8 @@ impl ServiceModel {
         };
         let lag_s = if self.sums.n > 0.0 { self.sums.age / self.sums.n } else { 0.0 };
         let since_s = self.evidence.calm_s.unwrap_or(f64::INFINITY);
-        let clear = |what| Trend::of_last(window, what, since_s).filter(|t| t.is_clear(CLEAR)).map(|t| t.slope);
+        let is_clear = |t: &Trend| t.points >= CLEAR_POINTS && t.is_clear(CLEAR);
+        let clear = |what| Trend::of_last(window, what, since_s).filter(is_clear).map(|t| t.slope);
         let own = clear(Sample::Service);
         let by_context = match self.sums.slope() {
             Some(slope) if self.sums.context_helps() => clear(Sample::Context).map(|tokens| tokens * slope),

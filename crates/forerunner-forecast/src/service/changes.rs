@@ -101,6 +101,11 @@ impl ServiceModel {
         self.is_changing() || self.evidence.settled.is_some_and(is_recent)
     }
 
+    /// Whether a change was believed so lately that tasks which came meanwhile wait still, though it has passed.
+    pub fn is_recovering(&self) -> bool {
+        self.evidence.calm_s.is_some_and(|calm_s| calm_s < SETTLED_MEANS * self.evidence.believed_s)
+    }
+
     /// Whether tasks on agents show one that no completion has shown yet.
     pub fn is_guessed(&self) -> bool {
         self.evidence.change.is_some_and(|change| change.factor > 1.0 && !change.is_shown)

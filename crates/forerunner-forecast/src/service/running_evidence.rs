@@ -27,6 +27,8 @@ pub(super) struct RunningEvidence {
     pub pending: VecDeque<Observation>,
     /// The last change that the durations known were given up for, and how many seconds ago.
     pub settled: Option<(Shift, f64)>,
+    /// The longer of the means before and after the last change that was believed, in seconds.
+    pub believed_s: f64,
     /// Seconds since the last change was believed, whether it passed or not; `None` before the first.
     pub calm_s: Option<f64>,
 }
@@ -43,6 +45,9 @@ impl RunningEvidence {
         let Some((shape, mean_s)) = &self.known else { return };
         self.slowdown.observe(dt, shape, *mean_s, &self.running, seen.started);
         self.change = self.slowdown.change();
+        if let Some(change) = self.change {
+            self.believed_s = mean_s * change.factor.max(1.0);
+        }
         self.calm_s = if self.change.is_some() { Some(0.0) } else { self.calm_s.map(|calm_s| calm_s + dt.max(0.0)) };
     }
 

@@ -80,6 +80,8 @@ pub(crate) struct ForecastInputs {
     pub stuck: f64,
     /// Whether tasks on agents show that durations change.
     pub is_changing: bool,
+    /// Whether a change of durations has passed so lately that tasks which came meanwhile wait still.
+    pub is_recovering: bool,
     /// Most tasks in the system that ask for an agent each; infinite except while it is open whether tasks have become slower
     /// or stand still.
     pub most_present: f64,
@@ -107,6 +109,8 @@ pub(crate) struct Rule {
     /// How many times the variance of Poisson arrivals chance may have at most. Below that it is taken to be as great as
     /// forecasts have missed lately.
     pub most_dispersion: f64,
+    /// Seconds for which a surge is expected to go on. Where the horizon is longer, its excess counts for that part of it.
+    pub surge_lasts_s: f64,
 }
 
 impl Rule {
@@ -174,7 +178,8 @@ impl Rule {
         // Both layers only add: what they see has begun, and what the forecast sees is the long run.
         let sigmas = if self.surges_early { SURGE_SIGMAS } else { SURGE_SURELY_SIGMAS };
         let surge = inputs.fast > rate + sigmas * (rate.max(1.0 / FAST_S) / FAST_S).sqrt();
-        (if surge { inputs.fast } else { rate }.max(if self.surges_early { inputs.rising } else { 0.0 }), surge)
+        let surging = rate + (inputs.fast - rate) * (self.surge_lasts_s / inputs.horizon_s).min(1.0);
+        (if surge { surging } else { rate }.max(if self.surges_early { inputs.rising } else { 0.0 }), surge)
     }
 
     /// What this rule asks for on a pool that stands so.
@@ -247,7 +252,8 @@ impl Rule {
     /// Standard deviations added for chance.
     fn z(&self, inputs: &ForecastInputs) -> f64 {
         // Nobody knows how far a change goes; the mean that is expected then has a margin of its own.
-        let margin = if inputs.is_changing { CHANGE_MARGIN } else { self.margin };
+        let is_unusual = inputs.is_changing || (inputs.is_recovering && !self.forecasts());
+        let margin = if is_unusual { CHANGE_MARGIN } else { self.margin };
         margin * (1.0 - MENDED_SOON * inputs.still_there)
     }
 
@@ -298,7 +304,7 @@ impl Rule {
             }
             Source::Rate(_) | Source::Greatest => None,
         };
-        if let Some((need, basis)) = present.filter(|_| !inputs.is_changing) {
+        if let Some((need, basis)) = present.filter(|_| !inputs.is_changing && !inputs.is_recovering) {
             return Need { need, basis, until_horizon: in_system };
         }
         // The number of tasks present rises only after tasks have become slower.
@@ -379,6 +385,7 @@ pub(crate) fn rules() -> Vec<Rule> {
         stabilization_s: PRIOR_STABILIZATION_S,
         surges_early: true,
         most_dispersion: PRIOR_DISPERSION,
+        surge_lasts_s: f64::INFINITY,
     };
     let mut rules = vec![prior];
     let mut add = |source, margins: &[f64], windows: &[f64], surges_early| {
@@ -389,6 +396,7 @@ pub(crate) fn rules() -> Vec<Rule> {
                 stabilization_s,
                 surges_early,
                 most_dispersion: f64::INFINITY,
+                surge_lasts_s: f64::INFINITY,
             }));
         }
     };

@@ -20,6 +20,7 @@ fn inputs(t: f64) -> ForecastInputs {
         service_slow_s: 5.0,
         stuck: 0.0,
         is_changing: false,
+        is_recovering: false,
         most_present: f64::INFINITY,
         still_half: 0.0,
         still_there: 0.0,
@@ -97,6 +98,36 @@ fn rules_are_all_different_and_named_in_words() {
         rules()[0].words(),
         "greatest of averages and trend, early surge detection, margin 2.5 σ, stabilisation 10 s"
     );
+}
+
+#[test]
+fn a_new_pool_does_not_take_a_surge_of_seconds_for_the_rate_of_half_a_minute() {
+    let mut tournament = Tournament::new(limits(), Tuning::default());
+    let inputs = |horizon_s: f64| {
+        let mut rates = [0.0; RATES];
+        rates[EWMA_60] = 1.0;
+        ForecastInputs { fast: 9.0, rates, cold_s: horizon_s - 1.0, horizon_s, ..inputs(0.0) }
+    };
+    let rate = |tournament: &Tournament, horizon_s| {
+        let (rate, surge) = tournament.rule().rate(&inputs(horizon_s));
+        assert!(surge);
+        rate
+    };
+    assert_eq!(rate(&tournament, 3.0), 9.0, "it lasts until the horizon");
+    assert_eq!(rate(&tournament, 32.0), 1.0 + 8.0 * SURGE_LASTS_S / 32.0);
+    tournament.scores.seconds.add(keep(1.0), 1e4);
+    assert_eq!(rate(&tournament, 32.0), 9.0, "a rule that has proven itself decides alone");
+}
+
+#[test]
+fn after_a_stall_no_rule_asks_for_an_agent_for_each_task_that_waits() {
+    let pool = PoolState { waiting: 120.0, in_flight: 40.0, ..PoolState::default() };
+    let usual = ForecastInputs { service_s: 2.0, rates: [3.0; RATES], ..inputs(0.0) };
+    let need = |inputs: &ForecastInputs| present().requirements(&pool, inputs).forecast;
+    assert_eq!(need(&usual), 160.0);
+    // The load is six Erlang, and nothing of what is there is left at the horizon.
+    let recovering = need(&ForecastInputs { is_recovering: true, ..usual });
+    assert!((6.0..12.0).contains(&recovering), "{recovering}");
 }
 
 #[test]
