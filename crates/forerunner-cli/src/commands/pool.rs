@@ -218,73 +218,47 @@ fn warm(pool: &Value) -> u64 {
 }
 
 fn render_one(pool: &Value) -> String {
-    let of = |names: &[&str]| {
-        names
-            .iter()
-            .map(|name| format!("{} {name}", fields::text(pool, &format!("agents.{name}"))))
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
-    let why = fields::at(pool, "decision").map_or_else(
-        || fields::NOTHING.to_owned(),
-        |decision| {
-            format!(
-                "#{} {}: {}",
-                fields::text(decision, "seq"),
-                fields::text(decision, "reason"),
-                fields::text(decision, "detail")
-            )
-        },
-    );
-    let objective = format!(
+    let text = |name: &str| fields::text(pool, name);
+    let secs = |name: &str| fields::secs(pool, name);
+    let agents =
+        ["ready", "busy", "starting", "cooldown"].map(|name| format!("{} {name}", text(&format!("agents.{name}"))));
+    let percent = |name: &str| fields::percent(pool, name);
+    let on_time = format!(
         "{} within {}, {} so far",
-        fields::percent(pool, "objective.share"),
-        fields::secs(pool, "objective.within_s"),
-        fields::percent(pool, "on_time_share"),
+        percent("objective.share"),
+        secs("objective.within_s"),
+        percent("on_time_share")
     );
+    let agent_seconds = fields::decimal(pool, "agent_seconds", 0);
     pairs([
-        ("pool", format!("{} ({} agents)", fields::text(pool, "name"), fields::text(pool, "kind"))),
+        ("pool", format!("{} ({} agents)", text("name"), text("kind"))),
         ("state", state(pool)),
-        (
-            "size",
-            format!(
-                "{} wanted, {} to {}",
-                fields::text(pool, "desired"),
-                fields::text(pool, "min"),
-                fields::text(pool, "max")
-            ),
-        ),
-        ("agents", of(&["ready", "busy", "starting", "cooldown"])),
-        ("policy", format!("{} ({})", fields::text(pool, "policy"), fields::text(pool, "mode"))),
-        ("decision", why),
-        ("on time", objective),
-        (
-            "tasks",
-            format!(
-                "{} waiting, {} running, {} finished",
-                fields::text(pool, "waiting"),
-                fields::text(pool, "running"),
-                fields::text(pool, "finished")
-            ),
-        ),
+        ("size", format!("{} wanted, {} to {}", text("desired"), text("min"), text("max"))),
+        ("agents", agents.join(", ")),
+        ("policy", format!("{} ({})", text("policy"), text("mode"))),
+        ("decision", decision(pool)),
+        ("on time", on_time),
+        ("tasks", format!("{} waiting, {} running, {} finished", text("waiting"), text("running"), text("finished"))),
         (
             "cold start",
-            format!(
-                "{} median, {} at the 90th percentile",
-                fields::secs(pool, "cold_start_s.p50"),
-                fields::secs(pool, "cold_start_s.p90")
-            ),
+            format!("{} median, {} at the 90th percentile", secs("cold_start_s.p50"), secs("cold_start_s.p90")),
         ),
         (
             "cost",
             format!(
-                "{} agent-seconds, {} scale-ups, {} scale-downs",
-                fields::decimal(pool, "agent_seconds", 0),
-                fields::text(pool, "scale_ups"),
-                fields::text(pool, "scale_downs")
+                "{agent_seconds} agent-seconds, {} scale-ups, {} scale-downs",
+                text("scale_ups"),
+                text("scale_downs")
             ),
         ),
     ])
+}
+
+/// The newest decision in a line.
+fn decision(pool: &Value) -> String {
+    let Some(decision) = fields::at(pool, "decision") else { return fields::NOTHING.to_owned() };
+    let text = |name: &str| fields::text(decision, name);
+    format!("#{} {}: {}", text("seq"), text("reason"), text("detail"))
 }
 
 fn state(pool: &Value) -> String {
