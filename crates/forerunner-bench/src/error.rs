@@ -24,7 +24,7 @@ pub enum Error {
     /// Something answered, but not with what was expected.
     #[error("{who} gave a wrong answer: {what}")]
     Wrong {
-        /// Who answered.
+        /// The program that answered.
         who: &'static str,
         /// What is wrong with it.
         what: String,

@@ -32,7 +32,7 @@ pub struct Row {
     pub unit: Unit,
     /// Forerunner's figure: the median.
     pub ours: f64,
-    /// What it is compared with; empty for a figure that stands alone.
+    /// The reference; empty for a figure without one.
     pub reference: String,
     /// The reference's figure: the median. Absent if it was not measured.
     pub reference_value: Option<f64>,
@@ -191,7 +191,7 @@ impl Report {
     }
 }
 
-/// Columns of numbers stand on the right.
+/// Columns of numbers are aligned right.
 fn aligned(column: usize, cell: &str, width: usize) -> String {
     match column {
         1 | 4 | 5 | 6 => format!("{cell:>width$}"),

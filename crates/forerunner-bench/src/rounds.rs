@@ -15,7 +15,7 @@ pub struct Progress {
     pub what: &'static str,
 }
 
-/// Somebody who is measured: takes one sample and answers its figures.
+/// A contender: it takes one sample and returns its figures.
 pub(crate) struct Contender {
     pub(crate) name: &'static str,
     sample: Box<dyn Fn() -> Result<Vec<f64>, Error>>,
@@ -34,7 +34,7 @@ impl Contender {
         sample: impl Fn() -> Result<Vec<f64>, Error> + Clone + Send + 'static,
     ) -> Self {
         let on_own_thread = move || {
-            // Named, so that a profiler tells the contenders apart.
+            // Named, so that a profiler distinguishes the contenders.
             let thread = thread::Builder::new().name(name.to_owned()).spawn(sample.clone())?;
             thread.join().map_err(|_| Error::Panicked)?
         };
@@ -43,7 +43,7 @@ impl Contender {
 }
 
 /// Measures all contenders in turns: neighbours see the same machine. The order turns around from round to round, so
-/// that nobody always runs after the same one.
+/// that no contender always runs after the same one.
 pub(crate) fn measure(
     contenders: &[Contender],
     repetitions: usize,

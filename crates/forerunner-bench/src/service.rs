@@ -1,4 +1,4 @@
-//! The same load for everybody who takes a number and answers it.
+//! The same load for every service that accepts numbers and returns them.
 
 use std::{collections::VecDeque, future::Future, time::Duration};
 
@@ -7,13 +7,13 @@ use tokio::time::Instant;
 
 use crate::Error;
 
-/// Takes numbers and gives them back, done by some worker.
+/// Accepts numbers. A worker returns each of them.
 pub(crate) trait Service {
     /// Sends a number when called; the future is its answer.
     fn send(&self, number: u64) -> impl Future<Output = Result<u64, Error>>;
 }
 
-/// How often a submitter looks at the clock.
+/// How often a submitter reads the clock.
 const LOOK: u64 = 64;
 
 /// Tasks per second with `in_flight` of them under way, from some submitters, each a loop of its own on this thread.
@@ -36,7 +36,7 @@ pub(crate) async fn throughput<S: Service>(
     Ok(0.0)
 }
 
-/// Keeps `in_flight` numbers under way until the time given, then waits for those that still are. Counts answers.
+/// Keeps `in_flight` numbers in flight until the given time, then waits for the rest. Counts answers.
 async fn submit<S: Service>(service: &S, in_flight: usize, until: Instant) -> Result<u64, Error> {
     let mut under_way = VecDeque::with_capacity(in_flight);
     let mut sent = 0;

@@ -24,7 +24,7 @@ pub(crate) struct Caller {
     store: Arc<dyn Store>,
     pool: PoolName,
     node: NodeId,
-    /// The next task's number, and what tells callers apart.
+    /// The next task's number, and the number of the caller.
     next: u128,
 }
 

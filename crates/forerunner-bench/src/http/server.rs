@@ -78,7 +78,7 @@ pub(crate) fn echo(workers: usize) -> Result<Running, Error> {
     })
 }
 
-/// The product's service over a pool of agents that give back what they get; on disk if a file is named.
+/// The product's service with a pool of agents that return their input; on disk if a file is named.
 pub(crate) fn forerunner(file: Option<PathBuf>, workers: usize) -> Result<Running, Error> {
     Running::start(move |address_sender, stopped| async move {
         let builder = Runtime::builder().placement(ThreadPlacement::Spread(1));

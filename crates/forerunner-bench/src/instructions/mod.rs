@@ -14,7 +14,7 @@ use crate::{
     rounds::Progress,
 };
 
-/// What is counted, beside what, and what the project asks for.
+/// The loads that are counted, their references and their budgets.
 const ROWS: [(&str, Load, Load, Option<Budget>); 4] = [
     ("typed task, memory store", Load::Tasks, Load::Dispatcher, Some(Budget::AtMost(4_200.0))),
     ("HTTP submission, accepted", Load::Submit, Load::Echo, Some(Budget::AtMost(48_000.0))),

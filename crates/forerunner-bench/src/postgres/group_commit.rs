@@ -90,7 +90,7 @@ async fn serve(
         for row in ended? {
             let (id, output): (i64, String) = (row.try_get(0)?, row.try_get(1)?);
             if let (Some(reply), Ok(number)) = (accepted.remove(&id), output.parse()) {
-                // Nobody may be waiting any more.
+                // The caller may have stopped waiting.
                 let _ = oneshot::Sender::<u64>::send(reply, number);
             }
         }

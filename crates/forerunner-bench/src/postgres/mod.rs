@@ -28,7 +28,7 @@ const DRAIN: &str = "drain of a backlog";
 const LONG: &str = "claim 16, long queue";
 const SHORT: &str = "claim 16, 1,000 queued";
 
-/// Callers of the store alone, each with its share of what is in flight.
+/// Callers of the store alone. Each has an equal share of the tasks in flight.
 const CALLERS: usize = 4;
 
 /// Measures tasks from submission to result on PostgreSQL, beside the barest group commit, one commit, and the store by
@@ -99,7 +99,7 @@ fn rows(samples: &[Samples]) -> Vec<Row> {
     rows
 }
 
-/// A contender with a database of its own, gone after the sample.
+/// A contender with a database of its own, which is dropped after the sample.
 fn contender(
     server: &Arc<Server>,
     options: &Options,

@@ -1,4 +1,4 @@
-//! A PostgreSQL to measure: one that is named, or one of our own that is gone afterwards.
+//! A PostgreSQL to measure: a named one, or one that the benchmark starts and removes.
 
 use std::{
     env, fs,
@@ -16,7 +16,7 @@ use crate::{Error, Options};
 /// Whom Debian's package makes for the server, which refuses to run as root.
 const USER: &str = "postgres";
 
-/// A server with databases of its own for what is measured.
+/// A server on which the benchmark creates databases.
 pub(crate) struct Server {
     /// An address of the server, with a database to start from.
     url: String,
@@ -73,7 +73,7 @@ impl Server {
 
 impl Drop for Database<'_> {
     fn drop(&mut self) {
-        // It is gone with the server, or left to be looked at under its telling name.
+        // A server of our own removes it. On a named server it stays for inspection.
         drop(self.server.run(&format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", self.name)));
     }
 }
@@ -85,7 +85,7 @@ pub(crate) async fn connect(url: &str) -> Result<Client, tokio_postgres::Error> 
     Ok(client)
 }
 
-/// The address with another database in it. Options behind the database are kept.
+/// The address with another database in it, and the same options.
 fn with_database(url: &str, name: &str) -> String {
     let authority = url.find("://").map_or(0, |at| at + 3);
     let (base, options) = url.split_at(url.find('?').unwrap_or(url.len()));
@@ -129,7 +129,7 @@ impl OwnedServer {
     }
 
     fn checked(&self, command: &mut Command) -> Result<(), Error> {
-        // Files, not pipes: the server inherits them, and whoever reads a pipe would wait for its end.
+        // Files, not pipes: the server inherits them, so a reader of a pipe would wait until the server ends.
         let output_file = self.directory.path().with_extension("output");
         let file = fs::File::create(&output_file)?;
         let status = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(file).status()?;
@@ -141,7 +141,7 @@ impl OwnedServer {
 
 impl Drop for OwnedServer {
     fn drop(&mut self) {
-        // What is left of it would be stopped by hand: there is nobody to tell.
+        // A failure leaves a server that has to be stopped by hand. `drop` cannot report it.
         drop(self.call("pg_ctl", &["-D", &self.data(), "-m", "immediate", "-w", "stop"]));
     }
 }
@@ -151,7 +151,7 @@ fn is_root() -> bool {
     status.lines().any(|line| line.strip_prefix("Uid:").is_some_and(|ids| ids.split_whitespace().nth(1) == Some("0")))
 }
 
-/// The directory with the newest server program; Debian keeps it out of the PATH.
+/// The directory with the newest server program, which Debian does not add to the PATH.
 fn programs() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     let mut found: Vec<_> = versions.map(|entry| entry.path().join("bin")).collect();

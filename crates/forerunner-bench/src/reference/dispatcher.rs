@@ -13,7 +13,7 @@ enum Event {
     Idle(usize),
 }
 
-/// One dispatching task with a list of idle workers. Keeps nothing, supervises nobody, forgets what is lost.
+/// One dispatching task with a list of idle workers. It stores nothing, supervises no worker and does not find lost jobs.
 pub(crate) struct Dispatcher {
     events: mpsc::UnboundedSender<Event>,
 }

@@ -8,7 +8,7 @@ use crate::{Error, service::Service};
 
 type Job = (u64, oneshot::Sender<u64>);
 
-/// Workers with a channel each. A slow task holds up those behind it while other workers idle.
+/// Workers with a channel each. A slow task delays those after it while other workers are idle.
 pub(crate) struct RoundRobin {
     workers: Vec<mpsc::UnboundedSender<Job>>,
     next: Cell<usize>,
