@@ -13,7 +13,7 @@ const SHORTEST: usize = 12;
 /// Least autocorrelation that counts as a period.
 const CLEAR: f32 = 0.35;
 
-/// Remembers counts and looks for a period in them.
+/// Searches for a period in the counts of the last hours.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PeriodDetector {
     /// Rates, the newest last; the newest belongs to `newest`.
@@ -29,7 +29,7 @@ impl PeriodDetector {
         Self { rates: VecDeque::new(), newest: 0, period: None, searched: 0 }
     }
 
-    /// Takes in the rate of a step, in tasks per second; steps that were left out are taken to be like the one before.
+    /// Observes the rate of a step, in tasks per second. Omitted steps count as the one before.
     pub fn observe(&mut self, step: u64, rate: f64) {
         if self.rates.is_empty() || step > self.newest + 60 {
             *self = Self { newest: step, searched: step, ..Self::new() };

@@ -106,7 +106,7 @@ impl ServiceModel {
         shift
     }
 
-    /// Goes on after a restart, when other tasks are on agents.
+    /// Continues after a restart, when other tasks are on agents.
     pub(crate) fn resume(&mut self) {
         self.evidence = RunningEvidence { lives: LifeTable::of(&self.recent), ..RunningEvidence::default() };
         self.evidence.known = self.known();
@@ -118,7 +118,7 @@ impl ServiceModel {
         self.slow = (sane(self.slow.0 * keep), sane(self.slow.1 * keep));
     }
 
-    /// Takes in completions.
+    /// Learns from completions.
     fn learn(&mut self, seen: &Observation) {
         let n = seen.completions as f64;
         let Some(mean) = seen.mean_service_s.filter(|_| n > 0.0) else { return };

@@ -13,7 +13,7 @@ enum Event {
     Idle(usize),
 }
 
-/// One dispatching task with a list of idle workers. It stores nothing, supervises no worker and does not find lost jobs.
+/// One dispatching task with a list of idle workers. It stores nothing, supervises no worker and finds no lost job.
 pub(crate) struct Dispatcher {
     events: mpsc::UnboundedSender<Event>,
 }

@@ -4,11 +4,11 @@ use super::minutes::{DAY, Minutes, differ};
 
 /// Least ratio of the level after a rise to that before.
 const RISE: f64 = 1.5;
-/// Ten-minute counts of the last hour by which today's level is told from that of the past days.
+/// Ten-minute counts of the last hour, which give today's level relative to the past days.
 const TENS: u64 = 6;
 /// Tasks added to each of them, so that few tasks prove little.
 const FEW: f64 = 5.0;
-/// Minutes of today that are looked at for what is expected: what they have shown is nothing new to the pool.
+/// Minutes of today that are searched for the expected rise: the pool knows already what came in them.
 const SHOWN_WITHIN: u64 = 60;
 /// Range of the ratio of today's level to that of the past days.
 const RATIO: (f64, f64) = (0.5, 2.0);
@@ -43,7 +43,7 @@ pub(super) struct Rise {
 }
 
 impl Rise {
-    /// Tasks a minute by which it can be told that it came.
+    /// Tasks a minute from which on the rise has come.
     pub fn half_way(&self) -> f64 {
         0.5 * (self.base + self.peak)
     }
@@ -56,7 +56,7 @@ impl Rise {
 /// The minutes of today in which a rise would matter, and the same minutes of past days.
 pub(super) struct Days<'a> {
     pub minutes: &'a Minutes,
-    /// The minute under way, and the last one that is looked at.
+    /// The current minute, and the last one that is searched.
     pub from: u64,
     pub until: u64,
     /// Minutes before `from` that a rise may begin in.

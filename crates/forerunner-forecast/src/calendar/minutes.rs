@@ -15,7 +15,7 @@ pub(super) const DAY: u64 = 1_440;
 pub(super) const KEPT: usize = 10 * DAY as usize;
 /// Seconds of a minute that have to be observed for it to be known.
 const KNOWN_S: f64 = 30.0;
-/// The code of a minute that nobody observed.
+/// The code of a minute that no node observed.
 const UNKNOWN: u8 = u8::MAX;
 /// Counts up to this are kept as they are.
 const EXACT: usize = 32;
@@ -40,7 +40,7 @@ const COUNTS: [f64; UNKNOWN as usize] = {
     counts
 };
 
-/// A ring of counts. What nobody observed is unknown, not zero.
+/// A ring of counts. A minute that no node observed is unknown, not zero.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "SavedMinutes", into = "SavedMinutes")]
 pub(super) struct Minutes {
@@ -65,7 +65,7 @@ impl Minutes {
         self.current
     }
 
-    /// Takes in that `arrivals` tasks came between `from` and `to`, in seconds since the begin and not before anything
+    /// Observes that `arrivals` tasks came between `from` and `to`, in seconds since the begin and not before anything
     /// observed so far; evenly, for all that is known.
     pub fn observe(&mut self, from: f64, to: f64, arrivals: f64) {
         let from = from.max(to - KEPT as f64 * MINUTE_S);
@@ -99,7 +99,7 @@ impl Minutes {
         }
     }
 
-    /// Tasks that came in a minute that is over; `None` if nobody knows.
+    /// Tasks that came in a minute that is over; `None` if it is unknown.
     pub fn count(&self, minute: u64) -> Option<f64> {
         let back = self.current.checked_sub(minute)? as usize;
         let at = self.codes.len().checked_sub(back)?;

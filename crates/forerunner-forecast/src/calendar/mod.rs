@@ -19,7 +19,7 @@ use crate::rate::sane;
 
 /// Minutes after a rise for which it is recalled: until then the pool has seen it, or it does not come.
 const RECALLED_FOR: u64 = 6;
-/// Farthest that a rise is looked for ahead, in minutes.
+/// How many minutes ahead a rise is searched for, at most.
 const FARTHEST: u64 = 60;
 /// Part of the past that counts on when another expectation was judged: some twenty are remembered.
 const KEEP_JUDGED: f64 = 0.95;
@@ -38,14 +38,14 @@ pub(crate) struct CalendarRate {
 
 /// Counts by the minute, and how far what they recall can be trusted.
 ///
-/// Its clock goes on while nobody looks: seconds since the first observation ever, kept across restarts.
+/// Its clock runs on while the node is down: seconds since the first observation ever, saved across restarts.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Calendar {
     now: f64,
     minutes: Minutes,
     day: HitRate,
     week: HitRate,
-    /// The minutes between which was last looked for a rise, and what was found.
+    /// The minutes between which a rise was last searched for, and the result.
     #[serde(skip)]
     searched: Option<(u64, u64)>,
     #[serde(skip)]
@@ -58,12 +58,12 @@ impl Calendar {
         self.now
     }
 
-    /// Lets seconds pass that nobody observed.
+    /// Advances by seconds that no node observed.
     pub fn skip(&mut self, seconds: f64) {
         self.now = sane(self.now + seconds).clamp(self.now, MOST_S);
     }
 
-    /// Takes in that `arrivals` tasks came in the `dt` seconds before `now`, and looks `horizon_s` ahead.
+    /// Observes that `arrivals` tasks came in the `dt` seconds before `now`, and searches `horizon_s` ahead.
     pub fn observe(&mut self, now: f64, dt: f64, arrivals: f64, horizon_s: f64) {
         let now = sane(now).clamp(self.now, MOST_S);
         let from = (now - dt.max(0.0)).clamp(self.now, now);
@@ -149,7 +149,7 @@ struct HitRate {
 /// A rise that is due.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 struct ExpectedRise {
-    /// The minute in which it is given up.
+    /// The minute from which on it is not expected any more.
     until: u64,
     /// Tasks a minute that are taken for it: half-way up.
     least: f64,
@@ -159,7 +159,7 @@ struct ExpectedRise {
 }
 
 impl HitRate {
-    /// Judges by the minute that is over, of which `count` tasks are known, and takes in what is `expected` now.
+    /// Scores the minute that is over, in which `count` tasks came, and sets what is `expected` now.
     fn judge(&mut self, current: u64, expected: Option<Rise>, count: Option<f64>) {
         if let (Some(awaited), Some(count)) = (&mut self.awaited, count) {
             awaited.seen += 1;

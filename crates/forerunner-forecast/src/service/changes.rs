@@ -11,7 +11,7 @@ const SETTLED_WEIGHT: f64 = 4.0;
 const SETTLED_NAMED_S: f64 = 60.0;
 /// A task that has lasted for so many times the longest duration known is taken to stay.
 const STUCK: f64 = 1.2;
-/// Range of the standard deviation of durations over their mean, where it is told from means.
+/// Range of the standard deviation of durations over their mean, where it is estimated from means.
 const SCATTER: (f64, f64) = (0.1, 2.0);
 /// Part of the durations that are usual.
 const USUAL: f64 = 0.98;
@@ -33,7 +33,7 @@ impl ServiceModel {
         })
     }
 
-    /// Gives up the durations known for ones so many steps slower. Those of the new pace stay as they are.
+    /// Replaces the known durations by ones so many steps slower. Durations at the new pace stay as they are.
     pub(super) fn settle(&mut self, steps: i32) -> Option<Shift> {
         let before_s = self.evidence.known.as_ref()?.1;
         let factor = SlowdownFilter::factor(steps);

@@ -74,7 +74,7 @@ impl Decayed {
         self.xy = sane(self.xy + n * x * y);
     }
 
-    /// Goes on with the weight of so many tasks after all durations have changed by a factor, to this mean.
+    /// Continues with the weight of so many tasks after all durations have changed by a factor, to this mean.
     pub fn restart(&mut self, mean_s: f64, factor: f64, weight: f64) {
         if self.n <= 0.0 {
             return;

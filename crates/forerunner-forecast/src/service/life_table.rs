@@ -13,7 +13,7 @@ const BINS: usize = (LAST - FIRST + 1) as usize;
 const MEMORY: f64 = 512.0;
 /// Tasks of exponential durations that the table begins with.
 const BEGIN: f64 = 5.0;
-/// A duration stands for those of two bins about it, by these weights: the next one is not the very same.
+/// A duration counts in two bins on each side too, by these weights, since the next duration is not the very same.
 const SPREAD: [f64; 5] = [1.0 / 9.0, 2.0 / 9.0, 3.0 / 9.0, 2.0 / 9.0, 1.0 / 9.0];
 /// Part of the tasks that may take any time: single tasks that hang prove nothing about the others.
 const OUTLIERS: f64 = 0.02;
@@ -37,7 +37,7 @@ impl LifeTable {
         Self { seen: vec![0.0; BINS], ended: vec![0.0; BINS] }
     }
 
-    /// Takes in how the tasks on agents aged and which ones ended.
+    /// Observes how the tasks on agents aged and which ones ended.
     pub fn observe(&mut self, running: &Running) {
         let keep = (-(running.ended().len() as f64) / MEMORY).exp();
         for count in self.seen.iter_mut().chain(&mut self.ended) {

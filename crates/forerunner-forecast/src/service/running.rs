@@ -60,7 +60,7 @@ pub(super) struct Running {
 }
 
 impl Running {
-    /// Takes in an observation `dt` seconds after the one before.
+    /// Observes, `dt` seconds after the observation before.
     pub fn observe(&mut self, dt: f64, seen: &Observation) {
         let before = self.now;
         self.now += dt.max(0.0);

@@ -25,7 +25,7 @@ pub(super) struct RunningEvidence {
     pub change: Option<Change>,
     /// Completions since the change was first believed: whether they are to be learned from is not known yet.
     pub pending: VecDeque<Observation>,
-    /// The last change that the durations known were given up for, and how many seconds ago.
+    /// The last change that replaced the known durations, and how many seconds ago.
     pub settled: Option<(Shift, f64)>,
     /// The longer of the means before and after the last change that was believed, in seconds.
     pub believed_s: f64,

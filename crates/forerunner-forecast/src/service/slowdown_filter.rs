@@ -20,7 +20,7 @@ const CHANGES_AT_MOST: f64 = 20.0;
 const LEAST_CHANGE: f64 = 4.0;
 /// Least steps of a change that is worth to be called one, a factor of 1.68. The mean follows smaller ones by itself.
 const WORTH: i32 = 3;
-/// Chance from which a change is believed, and from which the durations known are given up for it.
+/// Probabilities from which the model reports a change, and from which the change replaces the known durations.
 const BELIEVED: f64 = 0.7;
 const CERTAIN: f64 = 0.95;
 /// Completions that show the new pace, and the time since the first of them in means of the old one, before a change is more
@@ -53,7 +53,7 @@ pub(super) struct Change {
     guess: f64,
     /// Whether tasks have ended that took so long.
     pub is_shown: bool,
-    /// Steps to the factor, where the durations known before are to be given up.
+    /// Steps to the factor, if the change is to replace the known durations.
     pub certain: Option<i32>,
 }
 
@@ -72,7 +72,7 @@ impl SlowdownFilter {
         STEP * steps
     }
 
-    /// Takes in how the tasks on agents aged and which ones ended.
+    /// Observes how the tasks on agents aged and which ones ended.
     ///
     /// `mean_s` is the mean duration known, and `dt` the seconds since the observation before.
     pub fn observe(&mut self, dt: f64, shape: &Shape, mean_s: f64, running: &Running, started: u64) {
@@ -113,7 +113,7 @@ impl SlowdownFilter {
         Some(Change { factor: careful, guess: factor, is_shown, certain })
     }
 
-    /// The durations known are given up for ones so many steps slower: what was a change is none from here on.
+    /// The known durations became so many steps slower: what was a change is the reference from here on.
     pub fn settle(&mut self, by: i32) {
         let before = self.belief;
         self.belief = std::array::from_fn(|at| {
