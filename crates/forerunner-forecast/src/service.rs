@@ -80,8 +80,8 @@ impl ServiceModel {
         }
     }
 
-    /// Takes in what happened in the last `dt` seconds. Returns the change of the mean, if the durations known before were
-    /// given up for it.
+    /// Observes what happened in the last `dt` seconds. Returns the change of the mean, if it replaced the known
+    /// durations.
     pub fn observe(&mut self, dt: f64, seen: &Observation) -> Option<Shift> {
         self.evidence.observe(dt, seen);
         self.decay(dt);
