@@ -1,16 +1,22 @@
-//! `forerunner agent`: a small agent on standard input and output.
+//! `forerunner agent`: a small agent on standard input and output, and new projects.
+
+mod new;
+mod templates;
 
 use std::time::Duration;
 
 use anyhow::Context;
-use clap::Args;
+use clap::{Args, Subcommand};
 use forerunner_agents::process::{BuiltinAgentOptions, serve_stdio};
-use forerunner_console::Usage;
+use forerunner_console::{Usage, output::Output};
 use forerunner_core::parse_duration;
 
 /// How the agent behaves.
 #[derive(Debug, Args)]
 pub struct AgentArgs {
+    /// What to do instead.
+    #[command(subcommand)]
+    command: Option<AgentCommand>,
     /// How long it takes to become ready.
     #[arg(long, default_value = "2s", value_parser = parse_duration, value_name = "DURATION")]
     cold_start: Duration,
@@ -28,12 +34,26 @@ pub struct AgentArgs {
     load: f64,
 }
 
-/// Serves tasks until the node stops it, or standard input ends.
-pub fn run(args: &AgentArgs) -> anyhow::Result<()> {
+/// What else there is about agents.
+#[derive(Debug, Subcommand)]
+pub enum AgentCommand {
+    /// Write a small project with an agent that runs at once.
+    New(new::NewArgs),
+}
+
+/// Serves tasks until the node stops it, or standard input ends; or runs the command.
+pub fn run(args: &AgentArgs, out: &Output) -> anyhow::Result<()> {
+    match &args.command {
+        Some(AgentCommand::New(args)) => new::run(args, out),
+        None => serve(args),
+    }
+}
+
+fn serve(args: &AgentArgs) -> anyhow::Result<()> {
     if !(args.speed > 0.0 && args.speed.is_finite()) {
         return Err(Usage(format!("--speed {} is not valid; use a number above 0", args.speed)).into());
     }
-    let AgentArgs { cold_start, service, speed, contexts, load: load_s_per_mb } = *args;
+    let AgentArgs { cold_start, service, speed, contexts, load: load_s_per_mb, .. } = *args;
     if !(load_s_per_mb >= 0.0 && load_s_per_mb.is_finite()) {
         return Err(Usage(format!("--load {load_s_per_mb} is not valid; use seconds a megabyte, such as 2")).into());
     }

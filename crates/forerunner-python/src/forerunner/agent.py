@@ -1,6 +1,7 @@
 """An agent: a warm-up, a task function, and how to serve or test them."""
 
 import asyncio
+import atexit
 import inspect
 import threading
 from typing import Any, Callable, Dict, List, Optional, Sequence, TypeVar
@@ -75,7 +76,10 @@ class Agent:
         try:
             asyncio.get_running_loop()
         except RuntimeError:
-            self._test_loop = self._test_loop or asyncio.new_event_loop()
+            if self._test_loop is None:
+                # One loop for all tests, since what the warm-up made may belong to its loop.
+                self._test_loop = asyncio.new_event_loop()
+                atexit.register(self._test_loop.close)
             test = self.test_async(input, context, cancel_after_s=cancel_after_s, attempt=attempt)
             return self._test_loop.run_until_complete(test)
         raise RuntimeError("an event loop runs in this thread; use `await agent.test_async(...)`")
