@@ -68,6 +68,9 @@ if ! have cargo && [ -r "${HOME:-}/.cargo/env" ]; then . "$HOME/.cargo/env"; fi
 have cargo || fail "cargo is missing; install Rust 1.89 or later"
 missing=()
 have python3 || missing+=(python3)
+python3 -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+have node || missing+=(nodejs)
+have npm || missing+=(npm)
 # It lets syncs of the disk fail in one of the end-to-end tests.
 have strace || missing+=(strace)
 # It counts instructions.
@@ -118,6 +121,9 @@ cargo build --locked --workspace --exclude forerunner-e2e --features "$features"
 for example in durable_restart growing_context quickstart; do
     "${CARGO_TARGET_DIR:-target}/debug/examples/$example"
 done
+
+step "packages for Python and TypeScript"
+tests/packages.sh
 
 # They start the program, so it is built first, and seen to be.
 step "the program"
