@@ -113,7 +113,7 @@ async fn what_tasks_and_agents_say_stays_text() {
     let site = Site::new();
     let says = site.path("says.py");
     // The example agent, except for its progress lines.
-    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples/echo_agent.py");
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples/protocol_agent.py");
     let example = fs::read_to_string(example).expect("the example is there");
     let (before, after) = example.split_once("    words = str(text).split()\n").expect("its work begins so");
     let script = format!("{before}    raise AgentError(1, \"no: {}\")\n{after}", HOSTILE.concat());

@@ -42,7 +42,7 @@ fn every_document_is_within_reach_of_the_readme() {
 #[actix_rt::test]
 async fn the_quick_start_of_the_service_works_as_it_is_written() {
     let page = Page::open("service");
-    let (site, service) = page.serve(true).await;
+    let (site, service) = page.serve().await;
     let answers = page.run(&site, Some(&service)).await;
     let turns = answers.iter().filter(|answer| answer.contains("\"turn\":2")).count();
     assert_eq!(turns, 1, "the conversation goes on");
@@ -55,12 +55,46 @@ async fn the_quick_start_of_the_service_works_as_it_is_written() {
 
 #[actix_rt::test]
 async fn the_quick_start_in_python_works_as_it_is_written() {
-    let page = Page::open("python");
-    let (site, service) = page.serve(false).await;
-    let answers = page.run(&site, Some(&service)).await;
-    assert!(answers.iter().any(|answer| answer.contains("HELLO")), "{answers:?}");
-    assert!(answers.last().is_some_and(|answer| answer.contains("dead")), "{answers:?}");
-    assert_eq!(service.stop(SOON).await, 0);
+    let walk = Walk::through("python").await;
+    walk.printed("python3 -c", "{'text': 'HELLO', 'turn': 2}");
+    walk.printed("forerunner submit shout --input '\"hello\"'", r#"{"text":"HELLO","turn":1}"#);
+    walk.printed("python3 client.py", "{'text': 'AND AGAIN', 'turn': 2}\n");
+    walk.printed("python3 client.py", "progress shouting\noutput FOLLOW ME\nstate succeeded\n");
+    walk.printed("forerunner submit shout --input 5", "the input is no text");
+    walk.printed("forerunner task list --state failed", "failed");
+    walk.stop().await;
+}
+
+#[actix_rt::test]
+async fn the_quick_start_in_typescript_works_as_it_is_written() {
+    let walk = Walk::through("typescript").await;
+    walk.printed("node -e", "{ text: 'HELLO', turn: 1 }");
+    walk.printed("forerunner submit shout --input '\"hello\"'", r#"{"text":"HELLO","turn":1}"#);
+    walk.printed("node client.js", "{ text: 'AND AGAIN', turn: 2 }\n");
+    walk.printed("node client.js", "progress\noutput\nstate\n");
+    walk.stop().await;
+}
+
+#[actix_rt::test]
+async fn new_projects_run_at_once() {
+    for language in ["python", "typescript"] {
+        let mut walk = Walk::new();
+        walk.step(&format!("forerunner agent new {language} my-agent")).await;
+        walk.step("cd my-agent").await;
+        let readme = read(&walk.directory.join("README.md"));
+        for command in Page(readme).all_commands() {
+            walk.step(&command).await;
+        }
+        walk.printed("forerunner submit", r#"{"text":"HELLO","turn":1}"#);
+        walk.stop().await;
+    }
+    // The program of the Rust project is the example of its quick start, which the tests run.
+    let mut walk = Walk::new();
+    let crate_path = root().join("crates/forerunner");
+    walk.step(&format!("forerunner agent new rust my-agent --crate {}", crate_path.display())).await;
+    walk.step("cd my-agent").await;
+    walk.step("cargo metadata --format-version 1 --offline --no-deps").await;
+    walk.printed("cargo metadata", "\"name\":\"my-agent\"");
 }
 
 #[test]
@@ -85,17 +119,11 @@ impl Page {
         rest.filter_map(|block| Some(block.split("```").next()?.to_owned())).collect()
     }
 
-    /// Writes the files of the page and starts the service that it describes, in the root of the repository or in an empty
-    /// directory.
-    async fn serve(&self, in_root: bool) -> (Site, Service) {
+    /// Writes the files of the page and starts the service that it describes, in the root of the repository.
+    async fn serve(&self) -> (Site, Service) {
         let site = Site::new();
-        if in_root {
-            for name in ["docs", "crates"] {
-                symlink(root().join(name), site.path(name)).expect("a fresh directory has room for a link");
-            }
-        }
-        for program in self.blocks("python") {
-            fs::write(site.path("shout.py"), program).expect("a fresh directory can be written to");
+        for name in ["docs", "crates"] {
+            symlink(root().join(name), site.path(name)).expect("a fresh directory has room for a link");
         }
         let pool = self.blocks("toml").remove(0);
         let text = format!("http.listen = \"127.0.0.1:0\"\n{pool}");
@@ -117,22 +145,132 @@ impl Page {
     }
 
     fn commands(&self) -> Vec<String> {
+        let is_tried =
+            |line: &String| !line.starts_with("cargo ") && !line.starts_with("export ") && line != "forerunner serve";
+        self.all_commands().into_iter().filter(is_tried).collect()
+    }
+
+    fn all_commands(&self) -> Vec<String> {
         let blocks = self.blocks("console");
         let lines = blocks.iter().flat_map(|block| block.lines()).filter_map(|line| line.strip_prefix("$ "));
-        let is_tried =
-            |line: &&str| !line.starts_with("cargo ") && !line.starts_with("export ") && *line != "forerunner serve";
-        lines.filter(is_tried).map(str::to_owned).collect()
+        lines.map(str::to_owned).collect()
     }
+
+    /// The page as its reader follows it: files to save, and commands to type.
+    fn steps(&self) -> Vec<Step> {
+        let mut steps = Vec::new();
+        let mut file = None;
+        for (index, part) in self.0.split("```").enumerate() {
+            if index % 2 == 0 {
+                let name = part.rsplit_once("<!-- file: ").and_then(|(_, rest)| rest.strip_suffix(" -->\n"));
+                file = name.map(str::to_owned);
+            } else if let Some(name) = file.take() {
+                let (_, text) = part.split_once('\n').expect("a block of code has a first line");
+                steps.push(Step::Save(name, text.to_owned()));
+            } else {
+                steps.extend(Page(format!("```{part}```")).all_commands().into_iter().map(Step::Type));
+            }
+        }
+        steps
+    }
+}
+
+enum Step {
+    Save(String, String),
+    Type(String),
+}
+
+/// Follows a page in a fresh directory, word by word.
+struct Walk {
+    site: Site,
+    directory: PathBuf,
+    service: Option<Service>,
+    printed: Vec<(String, String)>,
+}
+
+impl Walk {
+    fn new() -> Self {
+        let site = Site::new();
+        Self { directory: site.directory().to_path_buf(), site, service: None, printed: Vec::new() }
+    }
+
+    async fn through(page: &str) -> Self {
+        let mut walk = Self::new();
+        for step in Page::open(page).steps() {
+            match step {
+                Step::Save(name, text) => {
+                    fs::write(walk.directory.join(name), text).expect("a fresh directory can be written to");
+                }
+                Step::Type(line) => walk.step(&line).await,
+            }
+        }
+        walk
+    }
+
+    async fn step(&mut self, line: &str) {
+        if let Some(directory) = line.strip_prefix("cd ") {
+            self.directory = self.directory.join(directory);
+            return;
+        }
+        match line {
+            "forerunner serve" => self.serve().await,
+            // The same packages as those of the repository's own, which have been installed.
+            "npm install" => symlink(node_modules(), self.directory.join("node_modules")).expect("a link"),
+            _ => {
+                let output = run_in(&self.directory, self.service.as_ref(), line).await;
+                let text = String::from_utf8_lossy(&output.stdout).into_owned();
+                assert!(output.status.success(), "`{line}`: {text}{}", String::from_utf8_lossy(&output.stderr));
+                self.printed.push((line.to_owned(), text));
+            }
+        }
+    }
+
+    /// Starts the service of the project, but on a free port.
+    async fn serve(&mut self) {
+        let project = read(&self.directory.join("forerunner.toml"));
+        let here = format!("cwd = \"{}\"", self.directory.display());
+        assert!(project.contains("cwd = \".\""), "{project}");
+        let text = format!("http.listen = \"127.0.0.1:0\"\n{}", project.replace("cwd = \".\"", &here));
+        fs::write(self.site.config(), text).expect("a fresh directory can be written to");
+        self.service = Some(self.site.serve().await);
+    }
+
+    /// Checks what the first command that begins so has printed.
+    fn printed(&self, command: &str, expected: &str) {
+        let found = self.printed.iter().find(|(line, _)| line.starts_with(command));
+        let (line, text) = found.unwrap_or_else(|| panic!("no command begins with `{command}`"));
+        assert!(text.contains(expected), "`{line}` printed {text:?}, without {expected:?}");
+    }
+
+    async fn stop(self) {
+        assert_eq!(self.service.expect("the page starts the service").stop(SOON).await, 0);
+    }
+}
+
+/// The packages that build the package for TypeScript, installed if they are missing.
+fn node_modules() -> PathBuf {
+    let package = root().join("crates/forerunner-typescript");
+    let modules = package.join("node_modules");
+    if !modules.join("typescript").exists() {
+        let install = ["ci", "--no-audit", "--no-fund", "--silent"];
+        let status = std::process::Command::new("npm").args(install).current_dir(&package).status();
+        assert!(status.expect("npm is installed").success(), "run `npm ci` in {}", package.display());
+    }
+    modules
 }
 
 /// Runs a line as a shell would, with the program in the PATH and the service at its address.
 async fn run(site: &Site, service: Option<&Service>, line: &str) -> Output {
+    run_in(site.directory(), service, line).await
+}
+
+async fn run_in(directory: &Path, service: Option<&Service>, line: &str) -> Output {
     let address = service.map_or("http://127.0.0.1:9", Service::address);
     let line = line.replace("localhost:7077", address.trim_start_matches("http://"));
     let programs = binary().parent().expect("a program is in a directory").display().to_string();
     let path = format!("{programs}:{}", std::env::var("PATH").unwrap_or_default());
     let mut command = Command::new("bash");
-    command.args(["-euo", "pipefail", "-c", &line]).current_dir(site.directory()).kill_on_drop(true);
+    command.args(["-euo", "pipefail", "-c", &line]).current_dir(directory).kill_on_drop(true);
     command.env("PATH", path).env("FORERUNNER_SERVER", address);
     let output = timeout(SOON, command.output()).await;
     output.unwrap_or_else(|_| panic!("`{line}` has not ended after {SOON:?}")).expect("bash can be started")

@@ -60,7 +60,7 @@ async fn many_tasks_are_cancelled_sent_back_deleted_and_moved_to_another_store()
 fn failing() -> Pool {
     let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/examples");
     let script = format!(
-        "import sys\nsys.path.insert(0, {examples:?})\nimport echo_agent as agent\ndef work(task, text, memory):\n    \
+        "import sys\nsys.path.insert(0, {examples:?})\nimport protocol_agent as agent\ndef work(task, text, memory):\n    \
          print('loading the model\\nno GPU found', file=sys.stderr, flush=True)\n    \
          raise agent.AgentError(-32000, 'cannot work', retryable=True)\nagent.work = work\nagent.main()\n"
     );

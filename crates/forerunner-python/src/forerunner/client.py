@@ -28,8 +28,8 @@ class Client:
     """A client of one node. Any number of threads may use it.
 
     `server` is the address of the node; without it, `FORERUNNER_SERVER` or http://127.0.0.1:7077. The bearer token is
-    `token`, the content of `token_file`, or `FORERUNNER_TOKEN`. A call that is safe to repeat is repeated while the node
-    is full or away, for `retry_for_s` at most.
+    `token`, the content of `token_file`, or `FORERUNNER_TOKEN`. A call that is safe to repeat is repeated while the
+    node is full or away, for `retry_for_s` at most.
     """
 
     def __init__(

@@ -41,6 +41,6 @@ async fn the_example_agent_streams_and_stops_when_asked() {
     let (result, ()) = timeout(SOON, async { tokio::join!(driver.run(&attempt, &mut cx), canceller) }).await.unwrap();
     assert_eq!(result.unwrap_err(), AgentError::cancelled());
     assert!(log.all().iter().all(|said| said == "output word "));
-    assert_eq!(run(&mut driver, "\"\"").await.unwrap(), r#"{"echo": "", "turn": 1}"#);
+    assert_eq!(run(&mut driver, "\"\"").await.unwrap(), r#"{"echo":"","turn":1}"#);
     stop(driver).await;
 }
