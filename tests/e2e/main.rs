@@ -14,6 +14,7 @@ mod drain;
 mod echo_agent;
 mod foreign_text;
 mod instructions;
+mod keys;
 mod leavings;
 mod limits;
 mod live;

@@ -1,6 +1,6 @@
 //! Who sent a request: the key in its header `Authorization`.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use actix_web::http::header::{AUTHORIZATION, HeaderMap};
 use forerunner_service::{
@@ -8,11 +8,11 @@ use forerunner_service::{
     auth::{Auth, Denial, Permission, Scope},
 };
 
-use crate::{api::Api, error::Problem};
+use crate::{api::Api, error::Problem, forwarded::client_address};
 
 /// Returns the service for the caller of a request, if the caller may do what the call needs.
 ///
-/// This is the one check of every call, whichever way it was routed. A peer without an address is on a Unix socket.
+/// This is the one check of every call, whichever way it was routed.
 pub(crate) fn admit(
     api: &Api,
     headers: &HeaderMap,
@@ -23,7 +23,7 @@ pub(crate) fn admit(
     if matches!(service.auth(), Auth::Off) {
         return Ok(service.clone());
     }
-    let peer = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip());
+    let peer = client_address(headers, peer, &api.settings().trusted_proxies);
     let caller = bearer(headers).and_then(|key| service.identified(key, peer));
     match caller {
         Ok(caller) => caller.require(needs).map(|()| caller).map_err(Problem::from),

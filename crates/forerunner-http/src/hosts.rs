@@ -178,9 +178,10 @@ fn is_own(origin: &str, target: Option<&Target>, settings: &HttpSettings) -> boo
     if origin.host.is_among(&explicit) {
         return true;
     }
+    let own_scheme = if settings.tls.is_on() { "https" } else { "http" };
     let same =
-        |target: &Target| target.host == origin.host && target.port.unwrap_or(80) == origin.port.unwrap_or(usual);
-    scheme == "http" && target.is_some_and(same)
+        |target: &Target| target.host == origin.host && target.port.unwrap_or(usual) == origin.port.unwrap_or(usual);
+    scheme == own_scheme && target.is_some_and(same)
 }
 
 fn usual_port(scheme: &str) -> Option<u16> {

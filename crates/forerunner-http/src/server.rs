@@ -15,6 +15,7 @@ use crate::{
     net::{self, Bound, EXTRA_CONNECTIONS, Limits, Listen, Peers},
     routes,
     settings::HttpSettings,
+    tls::Tls,
 };
 
 /// Interval of the histograms' maintenance. Without it, observations are stored one by one until the next scrape, and
@@ -33,6 +34,7 @@ pub struct HttpServer {
     admin_address: Option<String>,
     sockets: Vec<PathBuf>,
     servers: Vec<Server>,
+    tls: Option<Tls>,
     api: Api,
 }
 
@@ -58,15 +60,17 @@ impl HttpServer {
     ) -> io::Result<Self> {
         settings.validate().map_err(|error| io::Error::new(io::ErrorKind::InvalidInput, error))?;
         let api = Api::with_fronts(settings.clone(), service, prometheus, fronts);
+        let tls = Tls::read(&settings.tls)?;
         let bound = bind("http.listen", &settings.listen)?;
         let admin = settings.admin_listen();
         let admin = admin.map(|listen| bind("http.admin_listen", listen)).transpose()?.unwrap_or_default();
         let mut this = Self {
             addrs: bound.iter().chain(&admin).filter_map(Bound::address).collect(),
-            address: bound.first().map(Bound::url).unwrap_or_default(),
-            admin_address: admin.first().map(Bound::url),
+            address: bound.first().map(|bound| url(bound, tls.is_some())).unwrap_or_default(),
+            admin_address: admin.first().map(|bound| url(bound, tls.is_some())),
             sockets: bound.iter().chain(&admin).filter_map(Bound::path).collect(),
             servers: Vec::new(),
+            tls,
             api: api.clone(),
         };
         let (most, mounted) = (settings.connections_per_worker(), api.clone());
@@ -89,13 +93,15 @@ impl HttpServer {
         peers: Peers,
         calls: impl Fn(&mut ServiceConfig) + Clone + Send + 'static,
     ) -> io::Result<()> {
+        let tls = self.tls.clone();
         let settings = self.api.settings();
         let limits = Limits { head: settings.head_timeout, idle: settings.keep_alive, write: settings.write_timeout };
         let builder = builder
             .max_concurrent_connections(most + EXTRA_CONNECTIONS)
             .shutdown_timeout(settings.grace_secs())
             .disable_signals();
-        let served = |builder, bound| net::listener(builder, bound, most, limits, peers.clone(), calls.clone());
+        let served =
+            |builder, bound| net::listener(builder, bound, most, limits, peers.clone(), tls.clone(), calls.clone());
         self.servers.push(bound.into_iter().try_fold(builder, served)?.run());
         Ok(())
     }
@@ -129,9 +135,11 @@ impl HttpServer {
         let upkeep = rt::spawn(maintain_metrics(self.api.prometheus().clone()));
         let service = self.api.service().clone();
         let keys = rt::spawn(async move { service.keep_keys().await });
+        let certificate = self.tls.map(|tls| rt::spawn(tls.keep_current()));
         let served = try_join_all(self.servers).await;
         upkeep.abort();
         keys.abort();
+        certificate.inspect(JoinHandle::abort);
         for socket in &self.sockets {
             let _ = std::fs::remove_file(socket);
         }
@@ -191,6 +199,12 @@ async fn maintain_metrics(prometheus: PrometheusHandle) {
         rhythm.tick().await;
         prometheus.run_upkeep();
     }
+}
+
+/// Where a listener is, as clients write it.
+fn url(bound: &Bound, is_encrypted: bool) -> String {
+    let url = bound.url();
+    if is_encrypted { url.replacen("http://", "https://", 1) } else { url }
 }
 
 fn bind(key: &str, listen: &str) -> io::Result<Vec<Bound>> {

@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use forerunner_core::{Error, format_duration, human_duration};
-use forerunner_service::Limits;
+use forerunner_service::{Limits, auth::Network};
 use serde::{Deserialize, Serialize};
 
-use crate::{hosts, net::Listen};
+use crate::{hosts, net::Listen, tls::TlsSettings};
 
 /// Settings of the HTTP service. Each has a default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,6 +18,10 @@ pub struct HttpSettings {
     pub admin_listen: String,
     /// Names by which clients call the node, beside those of loopback: hosts without a port, `*.DOMAIN`, or `*` for any.
     pub hosts: Vec<String>,
+    /// Encryption of connections.
+    pub tls: TlsSettings,
+    /// Proxies whose `X-Forwarded-For` counts: addresses and networks.
+    pub trusted_proxies: Vec<Network>,
     /// Threads that serve requests.
     pub workers: usize,
     /// Most open connections, all workers together.
@@ -53,6 +57,8 @@ impl Default for HttpSettings {
             listen: "127.0.0.1:7077".to_owned(),
             admin_listen: String::new(),
             hosts: Vec::new(),
+            tls: TlsSettings::default(),
+            trusted_proxies: Vec::new(),
             workers: 2,
             max_connections: 10_000,
             max_connections_per_peer: 0,
@@ -76,6 +82,7 @@ impl HttpSettings {
         listens("http.listen", &self.listen)?;
         self.admin_listen().map_or(Ok(()), |listen| listens("http.admin_listen", listen))?;
         self.hosts.iter().try_for_each(|name| is_a_host(name))?;
+        self.tls.validate()?;
         // actix-server supports no more workers.
         in_range("http.workers", self.workers, 1, 512)?;
         in_range("http.max_connections", self.max_connections, 1, 1_000_000)?;

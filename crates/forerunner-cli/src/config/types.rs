@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use forerunner_agents::{AgentSpec, KINDS};
 use forerunner_core::{Error, PoolName, format_duration, human_duration};
 use forerunner_forecast::PolicyKind;
-use forerunner_http::HttpSettings;
+use forerunner_http::{HttpSettings, TlsSettings};
 use forerunner_postgres::PostgresOptions;
 use forerunner_runtime::{OnTime, PoolSettings, QueueSettings, TaskSettings};
 use forerunner_store::StoreError;
@@ -250,7 +250,7 @@ pub fn schema() -> Node {
     Node::table([
         ("node", Node::of::<NodeConfig>()),
         ("store", Node::of::<StoreConfig>()),
-        ("http", Node::of::<HttpSettings>()),
+        ("http", Node::of::<HttpSettings>().with("tls", Node::of::<TlsSettings>())),
         ("auth", Node::of::<AuthConfig>()),
         ("log", Node::of::<LogConfig>()),
         ("shutdown", Node::of::<ShutdownConfig>()),

@@ -12,6 +12,7 @@ mod listen;
 mod long_names;
 mod peers;
 mod serve;
+mod stream;
 
 pub(crate) use self::{
     connection::{AnswerGuard, Connection},

@@ -2,7 +2,7 @@
 
 use std::{io, net::SocketAddr, os::fd::AsFd, rc::Rc, time::Duration};
 
-use actix_http::HttpService;
+use actix_http::{HttpService, error::DispatchError};
 use actix_server::{GracefulShutdownSignal, ServerBuilder};
 use actix_service::{Service, ServiceFactory, fn_factory, fn_service, map_config};
 use actix_web::{
@@ -11,7 +11,10 @@ use actix_web::{
     rt::net::{TcpStream, UnixStream},
     web::ServiceConfig,
 };
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    time::timeout,
+};
 
 use super::{
     connections::Connections,
@@ -19,7 +22,9 @@ use super::{
     lifetime::Limits,
     listen::{Bound, Reach},
     peers::Peers,
+    stream::Stream,
 };
+use crate::tls::Tls;
 
 /// What a listener serves.
 pub(crate) trait Calls: Fn(&mut ServiceConfig) + Clone + Send + 'static {}
@@ -32,16 +37,17 @@ pub(crate) fn listener(
     most: usize,
     limits: Limits,
     peers: Peers,
+    tls: Option<Tls>,
     calls: impl Calls,
 ) -> io::Result<ServerBuilder> {
     let (stopping, reach) = (builder.graceful_shutdown_signal(), bound.reach());
     let name = "forerunner-http";
     match bound {
         Bound::Tcp(listener, _) => builder.listen(name, listener, move || {
-            accept::<TcpStream>(calls.clone(), stopping.clone(), most, limits, reach, peers.clone())
+            accept::<TcpStream>(calls.clone(), stopping.clone(), most, limits, reach, peers.clone(), tls.clone())
         }),
         Bound::Unix(listener, _) => builder.listen_uds(name, listener, move || {
-            accept::<UnixStream>(calls.clone(), stopping.clone(), most, limits, reach, peers.clone())
+            accept::<UnixStream>(calls.clone(), stopping.clone(), most, limits, reach, peers.clone(), None)
         }),
     }
 }
@@ -90,19 +96,20 @@ fn accept<T: Client>(
     limits: Limits,
     reach: Reach,
     peers: Peers,
-) -> impl ServiceFactory<T, Config = (), Response = (), Error = actix_http::error::DispatchError, InitError = ()> {
+    tls: Option<Tls>,
+) -> impl ServiceFactory<T, Config = (), Response = (), Error = DispatchError, InitError = ()> {
     fn_factory(move || {
-        let (calls, stopping, peers) = (calls.clone(), stopping.clone(), peers.clone());
+        let (calls, stopping, peers, tls) = (calls.clone(), stopping.clone(), peers.clone(), tls.clone());
         async move {
             let app = map_config(App::new().configure(|config| calls(config)), |()| AppConfig::default());
-            let http = HttpService::<ClientIo<T>, _, _>::build()
+            let http = HttpService::<ClientIo<Stream<T>>, _, _>::build()
                 .graceful_shutdown_signal(move || {
                     let stopping = stopping.clone();
                     async move { stopping.notified().await }
                 })
                 .keep_alive(limits.idle)
                 .client_request_timeout(Duration::ZERO)
-                .on_connect_ext(|io: &ClientIo<T>, data| {
+                .on_connect_ext(|io: &ClientIo<Stream<T>>, data| {
                     data.insert(Rc::clone(io.connection()));
                 })
                 .h1(app)
@@ -112,7 +119,19 @@ fn accept<T: Client>(
             Ok(fn_service(move |stream: T| {
                 let peer = stream.prepare(limits.write);
                 let admitted = connections.admit(reach, peers.enter(peer.map(|peer| peer.ip())));
-                http.call((ClientIo::new(stream, admitted), peer))
+                let (http, tls) = (Rc::clone(&http), tls.clone());
+                async move {
+                    let stream = match tls {
+                        None => Stream::Plain(stream),
+                        // A client that does not finish the handshake is one whose head is late.
+                        Some(tls) => match timeout(limits.head, tls.acceptor().accept(stream)).await {
+                            Ok(Ok(stream)) => Stream::Encrypted(Box::new(stream)),
+                            Ok(Err(error)) => return Err(DispatchError::Io(error)),
+                            Err(_) => return Err(DispatchError::SlowRequestTimeout),
+                        },
+                    };
+                    http.call((ClientIo::new(stream, admitted), peer)).await
+                }
             }))
         }
     })

@@ -14,7 +14,7 @@ use utoipa::{
 pub(crate) struct ProblemSchema;
 
 /// Members of some kinds; `/problems` and the manual list the kinds.
-const TEXTS: [(&str, &str); 10] = [
+const TEXTS: [(&str, &str); 14] = [
     ("field", "The field that is not known, or whose value cannot be read."),
     ("nearest", "The known field nearest to it."),
     ("header", "The header that is not acceptable."),
@@ -24,6 +24,10 @@ const TEXTS: [(&str, &str); 10] = [
     ("context", "The context it is about."),
     ("schedule", "The schedule it is about."),
     ("idempotency_key", "The key that was used before."),
+    ("role", "The role of the key."),
+    ("needs", "What the call needs, and the key does not have."),
+    ("key", "The id of the key it is about."),
+    ("name", "The name of that key."),
     ("store", "The kind of store."),
 ];
 const NUMBERS: [(&str, &str); 10] = [

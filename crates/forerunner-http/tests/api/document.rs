@@ -136,6 +136,12 @@ async fn every_call_of_the_document_can_be_made_and_answers_what_it_says() {
     let failed = rig.finish(json!({ "input": { "do": "fail" } })).await.id();
     let removed = rig.finish(json!({ "input": 1 })).await.id();
     let delayed = rig.submit(json!({ "input": 1, "run_at": "2100-01-01T00:00:00Z" })).await.id();
+    let key = async |name: &str| {
+        let new = json!({ "name": name, "role": "submit", "pools": ["coder"], "networks": ["10.0.0.0/8"], "expires_in": "1h" });
+        let made = rig.send(TestRequest::post().uri("/v1/keys").set_json(new)).await.json();
+        made["key"]["id"].as_str().unwrap().to_owned()
+    };
+    let (rotated, revoked) = (key("rotated").await, key("revoked").await);
     let decision = loop {
         let decisions = rig.get("/v1/pools/coder/decisions?limit=1").await.json();
         if let Some(newest) = decisions["decisions"].get(0) {
@@ -188,6 +194,10 @@ async fn every_call_of_the_document_can_be_made_and_answers_what_it_says() {
         get("/v1/contexts"),
         get("/v1/contexts/chat?pool=coder"),
         TestRequest::delete().uri("/v1/contexts/chat"),
+        get("/v1/keys"),
+        post("/v1/keys").set_json(json!({ "name": "ci", "role": "read" })),
+        post(&format!("/v1/keys/{rotated}:rotate")).set_json(json!({ "overlap": "1h" })),
+        post(&format!("/v1/keys/{revoked}:revoke")),
         get("/v1/nodes"),
         get("/metrics"),
         get("/livez"),

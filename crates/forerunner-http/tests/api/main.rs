@@ -16,4 +16,5 @@ mod problems;
 mod rig;
 mod store;
 mod tasks;
+mod tls;
 mod wire;

@@ -9,7 +9,12 @@ use forerunner_store::StoreError;
 use insta::assert_snapshot;
 use serde_json::{Value, json};
 
+use forerunner_core::ApiKeyId;
+use forerunner_service::auth::{Role, Token};
+use forerunner_store::{ApiKeyStore, ApiKeyWrite, MOST_API_KEYS};
+
 use crate::{
+    auth::Keyed,
     connections,
     rig::{Answer, Rig, hanging, submission},
     wire,
@@ -57,6 +62,7 @@ async fn every_row_of_the_table_is_provoked() {
     bad_requests(&mut seen).await;
     absent_things(&mut seen).await;
     conflicts(&mut seen).await;
+    callers(&mut seen).await;
     bad_bodies_on_the_wire(&mut seen).await;
     crowds_on_the_wire(&mut seen).await;
     failing_stores(&mut seen).await;
@@ -203,6 +209,32 @@ async fn full_of_bytes(seen: &mut SeenProblems) {
     seen.note("contexts-full", &refused);
     assert_eq!(rig.send(turn("one").insert_header(wait)).await.json()["state"], "succeeded", "what is there goes on");
     assert_eq!(rig.send(submission("small", &json!({ "input": 1 })).insert_header(wait)).await.status, 200);
+}
+
+async fn callers(seen: &mut SeenProblems) {
+    let mut node = Keyed::start().await;
+    node.rig.api = node.api.clone();
+    seen.note("unauthenticated", &node.rig.get("/v1/pools").await);
+    let token = Token::generate(Role::Metrics).unwrap();
+    let key = json!({ "name": "scrape", "role": "metrics", "sha256": String::from(token.hash()) });
+    let write = |id: ApiKeyId, text: String| ApiKeyWrite { id, expected: None, next: Some((1, text)) };
+    node.rig.store.write_api_key(write(token.id().clone(), key.to_string())).await.unwrap().unwrap();
+    node.api.service().refresh_keys().await.unwrap();
+    let as_metrics =
+        TestRequest::get().uri("/v1/pools").insert_header(("Authorization", format!("Bearer {}", token.reveal())));
+    seen.note("forbidden", &node.rig.send(as_metrics).await);
+
+    let rig = Rig::start().await;
+    let make = || TestRequest::post().uri("/v1/keys").set_json(json!({ "name": "ci", "role": "read" }));
+    assert_eq!(rig.send(make()).await.status, 201);
+    seen.note("api-key-conflict", &rig.send(make()).await);
+    seen.note("no-api-key", &rig.post("/v1/keys/nobodyxx:revoke").await);
+    for number in 1..MOST_API_KEYS {
+        let id = ApiKeyId::new(format!("{number:08}")).unwrap();
+        rig.store.write_api_key(write(id, "{}".to_owned())).await.unwrap().unwrap();
+    }
+    let other = TestRequest::post().uri("/v1/keys").set_json(json!({ "name": "other", "role": "read" }));
+    seen.note("api-keys-full", &rig.send(other).await);
 }
 
 async fn bad_bodies_on_the_wire(seen: &mut SeenProblems) {

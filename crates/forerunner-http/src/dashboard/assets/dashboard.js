@@ -11,12 +11,16 @@
   const seen = { pools: null, pool: null, points: new Map(), changes: new Map(), answers: {}, nodes: [], node: null, version: null };
   const link = { timer: 0, round: 0, failures: 0, failedAt: 0, nextAt: 0, answeredAt: 0, reason: "", paused: false, fresh: true, polling: false, again: false, aside: false };
   let drawn = null, cursor = null;
+  // In memory alone: another tab, or this one loaded anew, asks again.
+  let key = "";
 
   // ---- polling -------------------------------------------------------------------------------
   class Refused extends Error {}
 
   async function get(path) {
-    const answer = await fetch(path, { headers: { Accept: "application/json" }, cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
+    const headers = { Accept: "application/json", ...(key && { Authorization: `Bearer ${key}` }) };
+    const answer = await fetch(path, { headers, cache: "no-store", signal: AbortSignal.timeout(PATIENCE_MS) });
+    if (answer.status === 401) byId("login").hidden = false;
     const body = await answer.json();
     if (!answer.ok) throw Object.assign(new Refused(body.detail || `status ${answer.status}`), { body });
     return body;
@@ -276,6 +280,14 @@
     byId("pause").setAttribute("aria-pressed", String(link.paused));
     byId("pause").textContent = link.paused ? "Continue" : "Pause this page";
     if (link.paused) { clearTimeout(link.timer); showStatus(); } else poll();
+  });
+  byId("login").addEventListener("submit", (event) => {
+    event.preventDefault();
+    key = byId("key").value.trim();
+    byId("key").value = "";
+    byId("login").hidden = true;
+    link.failures = 0;
+    poll();
   });
   setInterval(showStatus, 1000);
   document.title = `Forerunner · ${location.host}`;
