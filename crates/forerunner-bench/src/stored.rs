@@ -77,7 +77,7 @@ impl Caller {
     }
 
     /// Submits, claims and settles batches until the time given; counts tasks.
-    async fn cycle(&mut self, batch: usize, until: Instant) -> Result<u64, Error> {
+    pub(crate) async fn cycle(&mut self, batch: usize, until: Instant) -> Result<u64, Error> {
         let mut done = 0;
         while Instant::now() < until {
             self.submit(batch).await?;

@@ -2,7 +2,10 @@
 
 use std::future::Future;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::Instant,
+};
 use tokio_postgres::{Client, Statement, types::ToSql};
 
 use super::server;
@@ -51,6 +54,35 @@ impl Service for GroupCommit {
             sent.map_err(|_| gone())?;
             answer.await.map_err(|_| gone())
         }
+    }
+}
+
+/// The same by one caller with whole batches: accepted by one transaction, ended by the next.
+pub(crate) struct Batches {
+    client: Client,
+    statements: [Statement; 2],
+    next: i64,
+}
+
+impl Batches {
+    pub(crate) async fn start(url: &str) -> Result<Self, Error> {
+        let client = server::connect(url).await?;
+        client.batch_execute(TABLE).await?;
+        let statements = [client.prepare(INSERT).await?, client.prepare(FINISH).await?];
+        Ok(Self { client, statements, next: 0 })
+    }
+
+    /// Accepts and ends batches until the time given; counts tasks.
+    pub(crate) async fn cycle(&mut self, batch: usize, until: Instant) -> Result<u64, Error> {
+        let mut done = 0;
+        while Instant::now() < until {
+            let ids: Vec<i64> = (self.next..).take(batch).collect();
+            self.next += batch as i64;
+            let inputs: Vec<String> = ids.iter().map(ToString::to_string).collect();
+            self.client.execute(&self.statements[0], &[&ids, &inputs]).await?;
+            done += self.client.query(&self.statements[1], &[&(batch as i64)]).await?.len() as u64;
+        }
+        Ok(done)
     }
 }
 

@@ -4,6 +4,7 @@ mod commit;
 mod drain;
 mod group_commit;
 mod server;
+mod server_time;
 
 use std::sync::Arc;
 
@@ -46,7 +47,7 @@ pub fn postgres(options: &Options, progress: &mut dyn FnMut(Progress)) -> Result
         let url = url.to_owned();
         backlog::claims(name, options.sample, move || open(&url))
     };
-    let contenders = [
+    let mut contenders = vec![
         contender(&server, options, OURS_1024, |options, url| in_flight(options, url, 1_024)),
         contender(&server, options, BARE_1024, |options, url| bare(options, url, 1_024)),
         contender(&server, options, STORE_1024, |options, url| store(options, url, 1_024)),
@@ -58,6 +59,14 @@ pub fn postgres(options: &Options, progress: &mut dyn FnMut(Progress)) -> Result
         claims(LONG, &long.url),
         claims(SHORT, &short.url),
     ];
+    // The processes of another server may be on another machine.
+    if server.is_own() {
+        let (warm_up, sample) = (options.warm_up(), options.sample);
+        let measured = move |_: &Options, url: &str| local(server_time::ours(url, warm_up, sample));
+        contenders.push(contender(&server, options, server_time::OURS, measured));
+        let measured = move |_: &Options, url: &str| local(server_time::bare(url, warm_up, sample));
+        contenders.push(contender(&server, options, server_time::BARE, measured));
+    }
     let samples = rounds::measure(&contenders, options.repetitions, progress)?;
     let mut notes = vec![
         format!(
@@ -75,7 +84,14 @@ pub fn postgres(options: &Options, progress: &mut dyn FnMut(Progress)) -> Result
     notes.push(
         "What other queues on PostgreSQL do on the same server: crates/forerunner-bench/peers/run.sh.".to_owned(),
     );
-    Ok(Report::new("postgres", options, rows(&samples), notes))
+    let mut rows = rows(&samples);
+    if server.is_own() {
+        let figure = |name| rounds::of(&samples, name).figure(0);
+        let (ours, bare) = (figure(server_time::OURS), figure(server_time::BARE));
+        let row = Row::compare("server's processor time a task", Unit::Micros, &ours, server_time::BARE, &bare);
+        rows.push(row.with_budget(Budget::AtMost(16.0)));
+    }
+    Ok(Report::new("postgres", options, rows, notes))
 }
 
 fn rows(samples: &[Samples]) -> Vec<Row> {
