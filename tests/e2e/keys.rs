@@ -21,7 +21,7 @@ async fn status(client: &Client, key: &str) -> u16 {
 async fn first_key(site: &Site) -> String {
     let file = site.path("first.key").display().to_string();
     let made = ["key", "generate", "bootstrap", "--role", "admin", "--out", &file];
-    site.program().run(made).await.ended(0);
+    let _ = site.program().run(made).await.ended(0);
     fs::read_to_string(file).expect("a key").trim().to_owned()
 }
 
@@ -96,7 +96,7 @@ async fn a_key_is_made_on_a_store_where_no_node_runs() {
     let site = Site::new().with("", &[Pool::builtin("work")]);
     let (store, out) = (format!("sqlite:{}", site.store().display()), site.path("root.key").display().to_string());
     let create = ["key", "create", "root", "--role", "admin", "--store", &store, "--out", &out];
-    site.program().run(create).await.ended(0);
+    let _ = site.program().run(create).await.ended(0);
     let key = fs::read_to_string(&out).expect("a key");
     let site = site.with("auth.mode = \"keys\"", &[Pool::builtin("work")]);
     let service = site.serve().await;

@@ -230,8 +230,8 @@ impl CompletionWatchers {
     pub(crate) fn sweep(&self, now: Timestamp) {
         self.tasks.retain(|_, watched| {
             watched.waiters.remove_closed();
-            let ended = |log: &Box<EventLog>| log.ended_at.is_some_and(|at| now.since(at) > EVENT_RETENTION);
-            if watched.log.as_ref().is_some_and(ended) {
+            let ended = |log: &EventLog| log.ended_at.is_some_and(|at| now.since(at) > EVENT_RETENTION);
+            if watched.log.as_deref().is_some_and(ended) {
                 watched.log = None;
                 self.logs.fetch_sub(1, Ordering::Relaxed);
             }

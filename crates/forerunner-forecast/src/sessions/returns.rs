@@ -66,8 +66,7 @@ impl Sessions {
                     continue;
                 }
                 let mut before = 0.0;
-                for part in 0..PARTS {
-                    let ahead_s = (part + 1) as f64 * dt;
+                for (part, ahead_s) in (1..=PARTS).map(|steps| steps as f64 * dt).enumerate() {
                     let within = hazards[class].within(age_s, ahead_s);
                     arrivals[class_after(class, age_s + ahead_s)][part] += f64::from(*count) * (within - before);
                     before = within;
