@@ -62,6 +62,8 @@ async fn a_client_that_prefers_to_wait_gets_the_result() {
       "state": "succeeded",
       "submitted_at": "[time]",
       "timeout": "10m",
+      "wait_agent_s": "[seconds]",
+      "wait_context_s": "[seconds]",
       "wait_s": "[seconds]"
     }
     "#);
@@ -134,6 +136,8 @@ async fn a_task_is_shown_with_its_payloads_and_why_it_failed() {
       "state": "failed",
       "submitted_at": "[time]",
       "timeout": "10m",
+      "wait_agent_s": "[seconds]",
+      "wait_context_s": "[seconds]",
       "wait_s": "[seconds]"
     }
     "#);

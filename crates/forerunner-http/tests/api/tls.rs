@@ -85,6 +85,10 @@ async fn a_certificate_changes_under_open_connections() {
             break;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
+        // The server closes connections that are idle for long.
+        for connection in &mut open {
+            assert!(ask(connection).await.unwrap().starts_with("HTTP/1.1 200"), "an open connection goes on");
+        }
         renewed = connect(to, &second, &TLS13).await;
     }
     assert!(ask(&mut renewed.unwrap()).await.unwrap().starts_with("HTTP/1.1 200"));
