@@ -66,7 +66,7 @@ async fn keys_are_made_and_used_and_are_in_no_output_of_a_whole_run() {
     let (next, _) = make(&["key", "rotate", &id, "--overlap", "1h"], &root).await;
     let wrong = "fr_sub_00000000000000000000000000000000000000000000000";
     let listed = run(&["key", "list"], &root, 0).await.stdout;
-    run(&["submit", "work", "\"s3cret payload\"", "--wait"], &ci, 0).await;
+    run(&["submit", "work", "--input", "\"s3cret payload\"", "--wait"], &ci, 0).await;
     run(&["pool", "pause", "work"], &ci, 1).await;
     run(&["pool", "list"], wrong, 2).await;
     run(&["key", "revoke", &id], &root, 0).await;

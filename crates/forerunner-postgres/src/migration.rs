@@ -64,7 +64,10 @@ async fn move_all(client: &Object) -> Outcome<()> {
 
 /// Whether there are tables of an earlier version.
 async fn is_left(client: &Object) -> Outcome<bool> {
-    let rows = client.query_typed("SELECT to_regclass('old_tasks') IS NOT NULL", &[]).await?;
+    // `to_regclass` could answer from what the session remembers, after another node dropped the table.
+    let sql = "SELECT EXISTS (SELECT FROM pg_class o JOIN pg_class l ON l.relnamespace = o.relnamespace \
+               WHERE o.relname = 'old_tasks' AND l.oid = 'live'::regclass)";
+    let rows = client.query_typed(sql, &[]).await?;
     rows.first().map_or(Ok(false), |row| row.try_get(0))
 }
 
