@@ -15,8 +15,9 @@ fn site() -> Site {
         let burst = tenth % 3_000 > 2_900 && tenth % 3_000 <= 2_940;
         for n in 0..u32::from(tenth % 5 == 0) + u32::from(burst) {
             let service = 2.0 + f64::from((tenth * 7 + n) % 30) / 10.0;
-            writeln!(text, "{},{service},{},,{}", f64::from(tenth) / 10.0, 100 + tenth % 900, tenth % 11)
-                .expect("a text");
+            // A session pauses for longer than a task takes, so that none waits for the one before it.
+            let session = tenth % 200 * 2 + n;
+            writeln!(text, "{},{service},{},,{session}", f64::from(tenth) / 10.0, 100 + tenth % 900).expect("a text");
         }
     }
     fs::write(site.path("day.csv"), text).expect("it can be written");

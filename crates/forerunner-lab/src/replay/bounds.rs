@@ -15,8 +15,10 @@ const WORK: &str = "service-times";
 
 /// The sum of service times: as if every task had an agent at once, and agents cost nothing but work.
 ///
-/// Work before the end of the warm-up does not count; the peak is the most tasks at work at once.
+/// Work before the end of the warm-up does not count; the peak is the most tasks at work at once. A task of a session
+/// begins when the one before it ends, if that is later.
 pub fn work(trace: &Trace, settings: &Replay) -> Report {
+    let trace = &*trace.unblocked();
     let counted = trace.tasks().iter().filter(|task| task.arrival_s >= settings.warm_up_s).count();
     let busy_s = service_sum_s(trace, settings.warm_up_s);
     Report {
