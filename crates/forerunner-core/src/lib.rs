@@ -15,6 +15,7 @@
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
 mod agent;
+mod agent_request;
 mod ago;
 mod attempt;
 mod canonical;
@@ -48,6 +49,7 @@ mod time_text;
 pub mod transition;
 
 pub use agent::{AgentCounts, AgentState};
+pub use agent_request::{AgentRequest, AnswerError, Answering, Question, RequestKind, RequestOption};
 pub use ago::parse_time;
 pub use attempt::{AttemptOutcome, AttemptRecord};
 pub use circuit::{
@@ -82,4 +84,4 @@ pub use task_event::{TaskEvent, TaskEventKind};
 pub use task_spec::{Occurrence, Part, TaskReport, TaskSpec};
 pub use task_state::TaskState;
 pub use time::{Clock, Timestamp};
-pub use transition::{Change, Transition};
+pub use transition::{Answered, Change, Transition};

@@ -11,7 +11,7 @@ use utoipa::{
 };
 
 use crate::{
-    AgentId, ApiKeyId, ApiKeyName, ContextId, IdempotencyKey, MAX_KEY_LEN, MAX_NAME_LEN, NodeId, Payload, PoolName,
+    AgentId, AgentRequest, ApiKeyId, ApiKeyName, ContextId, IdempotencyKey, MAX_KEY_LEN, MAX_NAME_LEN, NodeId, Payload, PoolName,
     Priority, ScheduleName, TaskError, TaskEventKind, TaskId, TaskState, Timestamp,
 };
 
@@ -60,7 +60,7 @@ fn text(longest: usize, pattern: &str) -> ObjectBuilder {
 impl PartialSchema for TaskEventKind {
     fn schema() -> RefOr<Schema> {
         members::object("What happened to a task.")
-            .property("event", members::one_of(&["state", "progress", "output"], "The kind of the event."))
+            .property("event", members::one_of(&["state", "progress", "output", "asked"], "The kind of the event."))
             .required("event")
             .property("state", members::refer::<TaskState>("With `state` only: the state that the task went to."))
             .property("attempt", members::whole("With `state` only: attempts begun."))
@@ -70,6 +70,7 @@ impl PartialSchema for TaskEventKind {
             )
             .property("text", members::text("With `progress` only: a line for people."))
             .property("chunk", members::text("With `output` only: a piece of the output."))
+            .property("request", members::refer::<AgentRequest>("With `asked` only: what the agent asked."))
             .into()
     }
 }
@@ -79,5 +80,7 @@ impl ToSchema for TaskEventKind {
         schemas.push((TaskState::name().into_owned(), TaskState::schema()));
         schemas.push((TaskError::name().into_owned(), TaskError::schema()));
         TaskError::schemas(schemas);
+        schemas.push((AgentRequest::name().into_owned(), AgentRequest::schema()));
+        AgentRequest::schemas(schemas);
     }
 }

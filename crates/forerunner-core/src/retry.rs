@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ErrorKind, Outcome, Payload, Task, TaskError, TaskState, Timestamp};
+use crate::{AgentRequest, ErrorKind, Outcome, Payload, Task, TaskError, TaskState, Timestamp};
 
 /// Delay before the first retry after a crash, unless the delay after an error is shorter. The agent is at fault, so no
 /// other system needs to be spared. With jitter the next attempt starts after 100 to 200 ms.
@@ -80,6 +80,8 @@ pub enum Next {
     Wait {
         /// What it asked: a JSON list.
         requests: Payload,
+        /// The deadline of the task while it waits.
+        until: Option<Timestamp>,
     },
     /// The task returns to the front of its queue, and the attempt does not count.
     Release,
@@ -95,6 +97,14 @@ pub fn after_attempt(task: &Task, outcome: Outcome, now: Timestamp, jitter: f64)
         Outcome::Rejected(error) => finish(TaskState::Failed, None, Some(error)),
         Outcome::Cancelled => finish(TaskState::Cancelled, None, Some(cancelled())),
         Outcome::Released => Next::Release,
+        Outcome::Asked(_) if task.is_past_deadline(now) => {
+            let error = TaskError::new(ErrorKind::DeadlineExceeded, "the deadline passed while the agent asked");
+            finish(TaskState::Expired, None, Some(error))
+        }
+        Outcome::Asked(requests) => {
+            let until = AgentRequest::open(&AgentRequest::list(Some(&requests))).map(|open| open.expires_at);
+            Next::Wait { requests, until }
+        }
         Outcome::Failed(error) => after_failure(task, error, now, jitter),
     }
 }

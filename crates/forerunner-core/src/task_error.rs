@@ -19,6 +19,8 @@ pub enum Outcome {
     Cancelled,
     /// Released untouched: the attempt does not count.
     Released,
+    /// The agent asked something: the list of its questions. The last one has no answer.
+    Asked(Payload),
 }
 
 /// Why an attempt ended without an output. The name is part of the API.

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::{TaskError, TaskState, Timestamp};
+use crate::{AgentRequest, TaskError, TaskState, Timestamp};
 
 /// Something that happened to a task.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -35,6 +35,11 @@ pub enum TaskEventKind {
     Progress {
         /// A line for people.
         text: String,
+    },
+    /// Its agent asked something, and the task waits for the answer.
+    Asked {
+        /// What it asked.
+        request: Box<AgentRequest>,
     },
     /// Its agent streamed a piece of the output.
     Output {

@@ -56,6 +56,7 @@ fn render(event: &TaskEvent) -> Bytes {
     let name = match event.kind {
         TaskEventKind::State { .. } => "state",
         TaskEventKind::Progress { .. } => "progress",
+        TaskEventKind::Asked { .. } => "asked",
         TaskEventKind::Output { .. } => "output",
     };
     let mut frame = BytesMut::with_capacity(256);

@@ -82,6 +82,18 @@ task_body! {
     }
 }
 
+/// The answer to what an agent asked.
+#[derive(Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Answer)]
+pub(crate) struct AnswerBody {
+    /// The id of the question, from `requests` of the task.
+    pub(crate) request: String,
+    /// The answer: the id or the kind of an option, `allow` or `reject`; any JSON value if the question has no options.
+    #[serde(deserialize_with = "fields::input")]
+    pub(crate) answer: Payload,
+}
+
 /// A change of a waiting task. Omitted members stay unchanged.
 #[derive(Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -20,7 +20,7 @@ use crate::{
     json,
     page::JsonPage,
     query,
-    submission::{Change, TaskBody, TaskPatch},
+    submission::{AnswerBody, Change, TaskBody, TaskPatch},
     views::{AttemptsView, TaskView},
 };
 
@@ -71,6 +71,12 @@ pub(crate) async fn cancel(api: Api, id: web::Path<String>) -> Answer {
 pub(crate) async fn retry(api: Api, id: web::Path<String>) -> Answer {
     let task = api.service().retry(id.parse()?).await?;
     Ok(json::ok(&TaskView::seen(&task, api.service().sees_payloads())))
+}
+
+pub(crate) async fn answer(api: Api, id: web::Path<String>, body: JsonBody) -> Answer {
+    let AnswerBody { request, answer } = json::parse(&body.bytes)?;
+    let task = api.service().answer(id.parse()?, &request, &answer).await?;
+    Ok(json::answer(status(&task), &TaskView::full(&task)))
 }
 
 pub(crate) async fn delete(api: Api, id: web::Path<String>) -> Answer {

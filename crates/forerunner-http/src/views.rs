@@ -5,8 +5,8 @@
 use std::time::Duration;
 
 use forerunner_core::{
-    AgentId, AttemptRecord, ContextCost, ContextId, ErrorKind, Labels, Payload, PoolName, Priority, Task, TaskError,
-    TaskId, TaskState, Timestamp, human_duration,
+    AgentId, AgentRequest, AttemptRecord, ContextCost, ContextId, ErrorKind, Labels, Payload, PoolName, Priority, Task,
+    TaskError, TaskId, TaskState, Timestamp, human_duration,
 };
 use forerunner_service::status::{
     AgentStatus, ContextStatus, DecisionRecord, NodeStatus, PoolStatus, UnconfiguredPool,
@@ -143,6 +143,11 @@ pub(crate) struct TaskView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(nullable = false)]
     service_s: Option<f64>,
+    /// What agents of the task asked, oldest first. A task in state `waiting` waits for the answer to the last one. Omitted if
+    /// they asked nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schema(required = false)]
+    requests: Vec<AgentRequest>,
     /// The agent of the newest attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = AgentId)]
@@ -207,6 +212,7 @@ impl<'a> TaskView<'a> {
             wait_agent_s: began.and_then(|_| task.wait_context().and(task.wait_agent())).map(|wait| wait.as_secs_f64()),
             wait_context_s: began.and_then(|_| task.wait_context()).map(|wait| wait.as_secs_f64()),
             service_s: began.zip(task.finished_at).map(|(began, ended)| ended.since(began).as_secs_f64()),
+            requests: AgentRequest::list(task.requests.as_deref()),
             agent: task.agent.map(|agent| agent.to_string()),
         }
     }

@@ -23,7 +23,7 @@ use crate::{
     batch::Member,
     failure::{Fault, Sql},
     rows::{Stored, clean, get, optional_time, state, time},
-    tables::{OUTPUT, PROGRESS, earliest_end},
+    tables::{ASKED, OUTPUT, PROGRESS, earliest_end},
     tx::Tx,
 };
 
@@ -316,6 +316,11 @@ fn told_by(row: &Row) -> Sql<Vec<TaskEvent>> {
 fn kept(row: &Row) -> Sql<Option<TaskEvent>> {
     let Some(seq) = get::<Option<i64>>(row, 10)? else { return Ok(None) };
     let kind = match get::<i16>(row, 12)? {
+        ASKED => {
+            let text: String = get(row, 15)?;
+            let request = serde_json::from_str(&text).map_err(|error| Fault::unreadable(error.to_string()))?;
+            TaskEventKind::Asked { request }
+        }
         PROGRESS => TaskEventKind::Progress { text: get(row, 15)? },
         OUTPUT => TaskEventKind::Output { chunk: get(row, 15)? },
         _ => TaskEventKind::State {
@@ -345,6 +350,7 @@ fn words(kind: &TaskEventKind) -> (i16, Option<String>) {
     match kind {
         TaskEventKind::Progress { text } => (PROGRESS, Some(clean(text))),
         TaskEventKind::Output { chunk } => (OUTPUT, Some(clean(chunk))),
+        TaskEventKind::Asked { request } => (ASKED, Some(clean(&serde_json::to_string(request).unwrap_or_default()))),
         TaskEventKind::State { state, .. } => (*state as i16, None),
     }
 }

@@ -198,11 +198,13 @@ impl Tx<'_> {
              run_at = COALESCE($4, t.run_at), error_kind = COALESCE($5, t.error_kind), error = COALESCE($6, t.error), \
              started_at = CASE WHEN NOT $7 THEN t.started_at END, agent = CASE WHEN NOT $7 THEN t.agent END, \
              node = CASE WHEN NOT $7 THEN t.node END, requests = COALESCE($13, t.requests), due = $14, \
+             deadline = COALESCE($15, t.deadline), \
              attempts = CASE WHEN t.started_at IS NULL OR NOT $8 THEN t.attempts ELSE ",
             with_attempt!("$1::int2", "$9::int8", "$5::text", "$6::text", "$10::text", "t.agent", "t.started_at"),
             " END WHERE t.id = $11 AND t.epoch = $12 AND t.state = 2 RETURNING t.id"
         );
-        let Changes { attempt, crashes, run_at, clears_attempt, error, requests, .. } = &transition.changes;
+        let Changes { attempt, crashes, run_at, deadline, clears_attempt, error, requests, .. } = &transition.changes;
+        let deadline = deadline.value().map(|deadline| deadline.as_micros());
         let (requests, due) = (requests.value().map(Payload::as_str), entry.due.as_micros());
         let (to, epoch) = (transition.to as i16, lease.task.epoch.0 as i64);
         let (attempt, crashes) = (attempt.map(i64::from), crashes.map(i64::from));
@@ -224,6 +226,7 @@ impl Tx<'_> {
             (&epoch, Type::INT8),
             (&requests, Type::TEXT),
             (&due, Type::INT8),
+            (&deadline, Type::INT8),
         ];
         if self.run(SQL, &params).await? == 0 { Err(Fault::Conflict) } else { Ok(()) }
     }

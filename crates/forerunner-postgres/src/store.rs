@@ -19,7 +19,7 @@ use std::{
 use parking_lot::Mutex;
 
 use forerunner_core::{
-    ApiKeyId, AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, Payload, PoolName, ScheduleName, Task,
+    Answered, ApiKeyId, AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, ScheduleName, Task,
     TaskId, TaskState, Timestamp,
 };
 use forerunner_store::{
@@ -295,8 +295,8 @@ impl TaskStore for PostgresStore {
         self.call(Class::WRITE, async move |tx| tx.retry(task, now).await)
     }
 
-    fn answer(&self, task: TaskId, answered: Payload, now: Timestamp) -> StoreFuture<Result<Task, StateConflict>> {
-        self.call(Class::WRITE, async move |tx| tx.answer(task, &answered, now).await)
+    fn answer(&self, answered: Answered, now: Timestamp) -> StoreFuture<Result<Task, StateConflict>> {
+        self.call(Class::WRITE, async move |tx| tx.answer(&answered, now).await)
     }
 
     fn update(&self, task: TaskId, change: TaskChange, now: Timestamp) -> StoreFuture<Result<Updated, StateConflict>> {

@@ -3,7 +3,7 @@
 use std::sync::atomic::Ordering;
 
 use forerunner_core::{
-    ContextId, LeaseEpoch, Payload, PoolName, Task, TaskId, TaskState, Timestamp, Transition,
+    Answered, ContextId, LeaseEpoch, PoolName, Task, TaskId, TaskState, Timestamp, Transition,
     transition::{self, Cancel},
 };
 use forerunner_store::{Cancelled, DueTasks, StateConflict, Swept, backend};
@@ -147,23 +147,28 @@ impl Tx<'_> {
         Ok(Ok(task))
     }
 
-    pub async fn answer(&self, id: TaskId, answered: &Payload, now: Timestamp) -> Sql<Result<Task, StateConflict>> {
+    pub async fn answer(&self, answered: &Answered, now: Timestamp) -> Sql<Result<Task, StateConflict>> {
+        let id = answered.task;
         let Some(found) = self.find_in_context(id).await? else { return Ok(Err(StateConflict::NoTask { task: id })) };
-        let (entry, mut task) = (found.entry(), found.task);
-        let Some(answer) = transition::answer(task.state, task.attempt, answered.clone()) else {
+        let (mut entry, mut task) = (found.entry(), found.task);
+        let Some(answer) = transition::answer(&task, answered) else {
             return Ok(Err(StateConflict::WrongState { task: id, state: task.state, wish: "answered" }));
         };
         let from = answer.from as i16;
         answer.apply(&mut task);
-        let sql = "UPDATE live SET state = $1, attempt = $2, requests = $3, started_at = NULL, agent = NULL, \
-                   node = NULL WHERE id = $4 AND state = $5 RETURNING id";
+        let sql = "UPDATE live SET state = $1, attempt = $2, requests = $3, deadline = $6, started_at = NULL, \
+                   agent = NULL, node = NULL WHERE id = $4 AND state = $5 AND requests = $7 RETURNING id";
+        entry.deadline = task.deadline;
+        let deadline = task.deadline.map(Timestamp::as_micros);
         let (state, attempt) = (task.state as i16, i64::from(task.attempt));
         let params = [
             (&state as &(dyn ToSql + Sync), Type::INT2),
             (&attempt, Type::INT8),
-            (&answered.as_str(), Type::TEXT),
+            (&answered.requests.as_str(), Type::TEXT),
             (&entry.id, Type::UUID),
             (&from, Type::INT2),
+            (&deadline, Type::INT8),
+            (&answered.asked.as_str(), Type::TEXT),
         ];
         if self.run(sql, &params).await? == 0 {
             return Err(Fault::Conflict);

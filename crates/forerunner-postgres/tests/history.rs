@@ -8,8 +8,8 @@ use forerunner_store::roles::*;
 use std::time::Duration;
 
 use forerunner_core::{
-    ErrorKind, IdempotencyKey, NewTask, Next, NodeId, Payload, PoolName, RetryPolicy, Task, TaskError, TaskId,
-    TaskState, Timestamp,
+    Answered, ErrorKind, IdempotencyKey, NewTask, Next, NodeId, Payload, PoolName, RetryPolicy, Task, TaskError,
+    TaskId, TaskState, Timestamp,
 };
 use forerunner_postgres::{PostgresOptions, PostgresStore};
 use forerunner_store::{Claim, DroppedPartitions, EnqueueOutcome, LEASE, Settlement, Submission, TaskFilter};
@@ -351,9 +351,12 @@ async fn a_database_of_version_8_goes_on_under_the_new_names() {
     assert_eq!((keyed.tenant.as_str(), keyed.spec, keyed.report), ("default", None, None));
     let claimed = claim(&store, 9).await.remove(0);
     assert_eq!((claimed.id, claimed.context_version), (task(begun, 0).id, 0));
-    settle(&store, std::slice::from_ref(&claimed), begun, Next::Wait { requests: Payload::trusted("[]") }).await;
+    settle(&store, std::slice::from_ref(&claimed), begun, Next::Wait { requests: Payload::trusted("[]"), until: None })
+        .await;
     assert_eq!(server.sql(DATABASE, "SELECT state, requests FROM live WHERE context IS NOT NULL"), "-1|[]");
-    store.answer(claimed.id, Payload::trusted("[1]"), begun).await.unwrap().unwrap();
+    let (asked, requests) = (Payload::trusted("[]"), Payload::trusted("[1]"));
+    let answered = Answered { task: claimed.id, asked, requests, deadline: None };
+    store.answer(answered, begun).await.unwrap().unwrap();
     assert_eq!(claim(&store, 9).await.len(), 1);
     let runs = Task { epoch: forerunner_core::LeaseEpoch(5), ..task(begun, 2) };
     settle(&store, &[runs], begun, Next::Release).await;

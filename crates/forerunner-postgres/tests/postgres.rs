@@ -212,6 +212,7 @@ async fn told(store: &PostgresStore, task: TaskId, after: u64) -> Vec<(u64, Stri
                     let why = error.map_or(String::new(), |error| format!(" {}", error.kind.as_str()));
                     format!("{state} {attempt}{why}")
                 }
+                TaskEventKind::Asked { request } => request.prompt,
                 TaskEventKind::Progress { text } | TaskEventKind::Output { chunk: text } => text,
             };
             (event.seq, word)

@@ -297,6 +297,7 @@ fn size_of(event: &TaskEvent) -> usize {
         + match &event.kind {
             TaskEventKind::State { .. } => 0,
             TaskEventKind::Progress { text } => text.len(),
+            TaskEventKind::Asked { request } => request.size_bytes(),
             TaskEventKind::Output { chunk } => chunk.len(),
         }
 }

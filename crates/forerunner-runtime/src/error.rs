@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forerunner_core::{PoolName, TaskError, TaskId};
+use forerunner_core::{AnswerError, PoolName, TaskError, TaskId};
 use forerunner_store::{Refusal, ScheduleConflict, StateConflict, StoreError};
 
 /// Why a call failed.
@@ -83,6 +83,14 @@ pub enum Error {
     /// The task or context does not exist, or is not in a state for this call.
     #[error(transparent)]
     StateConflict(#[from] StateConflict),
+    /// An answer to what an agent asked is refused.
+    #[error("task {task}: {error}")]
+    Answer {
+        /// The task.
+        task: TaskId,
+        /// Why.
+        error: AnswerError,
+    },
     /// A schedule was not created, changed or deleted.
     #[error(transparent)]
     Schedule(#[from] ScheduleConflict),

@@ -50,6 +50,8 @@ metrics_list! {
     SUBMITTED Counter "forerunner_tasks_submitted_total" ["pool"] "Tasks accepted.";
     REJECTED Counter "forerunner_tasks_rejected_total" ["pool", "reason"] "Submissions rejected: `queue_full`, `bytes_full`, `contexts_full`, `too_deep`, `no_parent`, `too_large`, `key_reused`, `store`.";
     FINISHED Counter "forerunner_tasks_finished_total" ["pool", "state"] "Tasks that reached a final state.";
+    ASKED Counter "forerunner_task_questions_total" ["pool"] "Questions of agents for which a task began to wait.";
+    ANSWERED Counter "forerunner_task_answers_total" ["pool"] "Answers to questions of agents.";
     RETRIED Counter "forerunner_task_retries_total" ["pool"] "Attempts that ended with a retry.";
     LEASES_LOST Counter "forerunner_leases_lost_total" ["pool"] "Results rejected because the task had a newer lease or had already ended.";
     LATE Counter "forerunner_tasks_late_total" ["pool"] "Tasks that waited longer for an agent than the objective allows.";

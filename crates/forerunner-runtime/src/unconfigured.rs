@@ -13,7 +13,7 @@ use std::{
 use parking_lot::RwLock;
 
 use actix::Addr;
-use forerunner_core::{PoolName, Task, TaskId, TaskState, Timestamp};
+use forerunner_core::{Answered, PoolName, Task, TaskId, TaskState, Timestamp};
 use forerunner_store::{Cancelled, StoreError, TaskCounts};
 use tokio::{sync::Notify, time::Instant};
 
@@ -187,6 +187,14 @@ impl Handle {
     }
 
     /// Returns a task to the queue of a pool without a queue here.
+    pub(crate) async fn answer_unconfigured(&self, answered: Answered) -> Result<Task, Error> {
+        let deps = &self.shared.deps;
+        let task = deps.store.answer(answered, deps.now()).await??;
+        deps.watch.notify_state(&task, deps.now());
+        self.shared.unconfigured.rescan();
+        Ok(task)
+    }
+
     pub(crate) async fn retry_unconfigured(&self, id: TaskId) -> Result<Task, Error> {
         let deps = &self.shared.deps;
         let task = deps.store.retry(id, deps.now()).await??;

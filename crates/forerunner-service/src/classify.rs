@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forerunner_core::TaskState;
+use forerunner_core::{AnswerError, TaskState};
 use forerunner_runtime::Error as RuntimeError;
 use forerunner_store::{ApiKeyConflict, Refusal, ScheduleConflict, StateConflict, StoreError};
 
@@ -48,6 +48,13 @@ impl From<RuntimeError> for Error {
             }
             RuntimeError::Refused(refusal) => refusal.into(),
             RuntimeError::StateConflict(mismatch) => mismatch.into(),
+            RuntimeError::Answer { task, error } => {
+                let kind = match error {
+                    AnswerError::NoOption { .. } => ProblemKind::InvalidValue,
+                    _ => ProblemKind::WrongState,
+                };
+                Self::new(kind, detail).with("task", task.to_string())
+            }
             RuntimeError::Schedule(conflict) => conflict.into(),
             RuntimeError::Store(error) => error.into(),
             RuntimeError::ShuttingDown => {

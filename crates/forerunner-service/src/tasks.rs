@@ -1,6 +1,6 @@
 //! See and steer one task.
 
-use forerunner_core::{AttemptRecord, Task, TaskId};
+use forerunner_core::{AttemptRecord, Payload, Task, TaskId};
 use forerunner_runtime::status::PlacementStatus;
 use forerunner_store::TaskChange;
 
@@ -23,6 +23,15 @@ impl Service {
     pub async fn retry(&self, id: TaskId) -> Result<Task, Error> {
         self.own_task(id).await?;
         Ok(self.shown(self.handle().retry(id).await?))
+    }
+
+    /// Answers what the agent of a task asked. The same answer once more changes nothing.
+    ///
+    /// # Errors
+    /// As [`Service::cancel`]; when the agent did not ask that, the question has another answer, or the answer is none of
+    /// its options.
+    pub async fn answer(&self, id: TaskId, request: &str, answer: &Payload) -> Result<Task, Error> {
+        Ok(self.handle().answer(id, request, answer).await?)
     }
 
     /// Removes a task that has ended, for good.

@@ -140,6 +140,7 @@ macro_rules! store_conformance {
             a_task_that_asks_waits_without_an_agent_and_is_answered_once
             a_task_that_asks_keeps_its_place_in_its_conversation
             a_question_without_an_answer_ends_at_the_deadline
+            a_question_has_a_deadline_of_its_own
             what_a_submission_says_stays_with_its_task
             random_operations_agree_with_a_simple_model
         }

@@ -23,7 +23,7 @@ use std::{future, sync::Arc, time::Duration};
 use parking_lot::Mutex;
 
 use forerunner_core::{
-    ApiKeyId, AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, Payload, PoolName, ScheduleName, Task,
+    Answered, ApiKeyId, AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, ScheduleName, Task,
     TaskId, TaskState, Timestamp,
 };
 
@@ -181,8 +181,8 @@ impl TaskStore for MemoryStore {
         self.run(|state| state.retry(task, now))
     }
 
-    fn answer(&self, task: TaskId, answered: Payload, now: Timestamp) -> StoreFuture<Result<Task, StateConflict>> {
-        self.run(|state| state.answer(task, answered, now))
+    fn answer(&self, answered: Answered, now: Timestamp) -> StoreFuture<Result<Task, StateConflict>> {
+        self.run(|state| state.answer(&answered, now))
     }
 
     fn update(&self, task: TaskId, change: TaskChange, now: Timestamp) -> StoreFuture<Result<Updated, StateConflict>> {

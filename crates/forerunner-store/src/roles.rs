@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use forerunner_core::{
-    ApiKeyId, AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, Payload, PoolName, ScheduleName, Task,
+    Answered, ApiKeyId, AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, ScheduleName, Task,
     TaskId, TaskState, Timestamp,
 };
 use futures_util::future::try_join_all;
@@ -57,9 +57,9 @@ pub trait TaskStore: Send + Sync + 'static {
     /// once its row is readable: to its end, or to the queue.
     fn retry(&self, task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, StateConflict>>;
 
-    /// Returns a task that waits for an answer to its queue, at the place that it had. `answered` replaces what its agent
-    /// asked: the same JSON list, with the answers. A later call finds the task in another state and changes nothing.
-    fn answer(&self, task: TaskId, answered: Payload, now: Timestamp) -> StoreFuture<Result<Task, StateConflict>>;
+    /// Returns a task that waits for an answer to its queue, at the place that it had, with the answer. It changes nothing
+    /// if the task does not wait, or waits for something else than what was answered.
+    fn answer(&self, answered: Answered, now: Timestamp) -> StoreFuture<Result<Task, StateConflict>>;
 
     /// Changes a waiting task. A task that is due in its context keeps its place there, whatever its new `run_at`:
     /// those behind it wait for it.

@@ -50,7 +50,7 @@ use std::{
 };
 
 use forerunner_core::{
-    ApiKeyId, AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, Payload, PoolName, ScheduleName, Task,
+    Answered, ApiKeyId, AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, ScheduleName, Task,
     TaskId, TaskState, Timestamp,
 };
 use parking_lot::Mutex;
@@ -294,8 +294,8 @@ impl TaskStore for SqliteStore {
         self.change((task, now), |tx, (task, now)| tx.retry(*task, *now))
     }
 
-    fn answer(&self, task: TaskId, answered: Payload, _: Timestamp) -> StoreFuture<Result<Task, StateConflict>> {
-        self.change((task, answered), |tx, (task, answered)| tx.answer(*task, answered))
+    fn answer(&self, answered: Answered, _: Timestamp) -> StoreFuture<Result<Task, StateConflict>> {
+        self.change(answered, |tx, answered| tx.answer(answered))
     }
 
     fn update(&self, task: TaskId, change: TaskChange, now: Timestamp) -> StoreFuture<Result<Updated, StateConflict>> {

@@ -5,7 +5,8 @@ use std::path::Path;
 
 use forerunner_context::{Chain, Frame, Limits};
 use forerunner_core::{
-    ContextId, LeaseEpoch, NewTask, Next, NodeId, Payload, PoolName, RetryPolicy, Task, TaskId, TaskState, Timestamp,
+    Answered, ContextId, LeaseEpoch, NewTask, Next, NodeId, Payload, PoolName, RetryPolicy, Task, TaskId, TaskState,
+    Timestamp,
 };
 use forerunner_store::{
     Claim, ContextCommit, ContextRead, Settlement, SqliteOptions, SqliteStore, StoredContext, Submission, TaskFilter,
@@ -134,9 +135,11 @@ async fn a_file_of_version_5_goes_on_under_the_new_names() {
         Claim { pool: pool(), node: NodeId::from_parts(now, 2), limit: 9, starts: usize::MAX, now, lease_until: now };
     let tasks = store.claim(claim.clone()).await.unwrap();
     assert_eq!(tasks.iter().map(|task| task.context.clone()).collect::<Vec<_>>(), [Some(chat())]);
-    let wait = Next::Wait { requests: Payload::trusted("[]") };
+    let wait = Next::Wait { requests: Payload::trusted("[]"), until: None };
     store.settle(vec![Settlement::new(tasks[0].id, tasks[0].epoch, now, wait)]).await.unwrap().remove(0).unwrap();
-    store.answer(tasks[0].id, Payload::trusted("[1]"), now).await.unwrap().unwrap();
+    let (asked, requests) = (Payload::trusted("[]"), Payload::trusted("[1]"));
+    let answered = Answered { task: tasks[0].id, asked, requests, deadline: None };
+    store.answer(answered, now).await.unwrap().unwrap();
     assert_eq!(store.claim(claim).await.unwrap().len(), 1);
     assert_eq!(store.sweep(pool(), Timestamp::from_micros(9_000_000)).await.unwrap().promoted.len(), 1);
     store.close().await.unwrap();

@@ -1,5 +1,6 @@
 //! `forerunner task`: see and steer tasks.
 
+mod answer;
 mod attempts;
 mod bulk;
 mod export;
@@ -16,7 +17,8 @@ use forerunner_console::{
 use serde_json::{Value, json};
 
 use self::{
-    bulk::BulkArgs, export::ExportArgs, filter::FilterArgs, import::ImportArgs, moves::MoveArgs, update::UpdateArgs,
+    answer::AnswerArgs, bulk::BulkArgs, export::ExportArgs, filter::FilterArgs, import::ImportArgs, moves::MoveArgs,
+    update::UpdateArgs,
 };
 use super::watch;
 use crate::{
@@ -51,6 +53,8 @@ pub enum TaskCommand {
     Export(ExportArgs),
     /// Submit the waiting tasks of an export; a repeated import creates no task twice.
     Import(ImportArgs),
+    /// Answer what the agent of a task asked.
+    Answer(AnswerArgs),
     /// Follow a task to its end.
     Watch(TaskArg),
 }
@@ -97,6 +101,7 @@ pub async fn run(command: TaskCommand, out: &Output) -> anyhow::Result<()> {
             let body = args.body()?;
             show(&args.server, out, Call::patch(path(&args.id, "")?).body(&body)).await
         }
+        TaskCommand::Answer(args) => answer::run(&args, out).await,
         TaskCommand::RunNow(args) => {
             let body = json!({ "run_at": "now" });
             one(&args, out, Call::patch(path(&args.id, "")?).body(&body)).await

@@ -31,6 +31,7 @@ pub fn render(task: &Value) -> String {
         ("wait", wait(task)),
         ("service", fields::secs(task, "service_s")),
         ("agent", fields::text(task, "agent")),
+        ("asks", question(task)),
         ("error", error.unwrap_or_else(|| fields::NOTHING.to_owned())),
         ("input", cut(fields::text(task, "input"))),
         ("output", fields::text(task, "output")),
@@ -54,6 +55,16 @@ fn labels(task: &Value) -> String {
     let Some(labels) = fields::at(task, "labels").and_then(Value::as_object) else { return fields::NOTHING.to_owned() };
     let pair = |(key, value): (&String, &Value)| format!("{key}={}", value.as_str().unwrap_or_default());
     harmless(&labels.iter().map(pair).collect::<Vec<_>>().join("  "))
+}
+
+/// The question that waits for an answer, with the options.
+fn question(task: &Value) -> String {
+    let open = fields::list(task, "requests").last().filter(|request| request.get("answer").is_none());
+    let Some(open) = open else { return fields::NOTHING.to_owned() };
+    let text = |value: &Value, name: &str| value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let options = fields::list(open, "options").iter().map(|option| text(option, "id")).collect::<Vec<_>>().join(", ");
+    let options = if options.is_empty() { String::new() } else { format!("  [{options}]") };
+    harmless(&format!("{}: {}{options}", text(open, "id"), text(open, "prompt")))
 }
 
 /// The beginning of a long input, which its submitter has.

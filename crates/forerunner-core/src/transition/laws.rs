@@ -65,8 +65,16 @@ fn the_end_of_an_attempt_by_what_was_decided() {
         (excused(10), true, cancelled, 2, 1, Some(Cancelled), Some(cancelled)),
         (Next::Release, false, queued, 1, 1, None, None),
         (Next::Release, true, cancelled, 2, 1, Some(Cancelled), Some(cancelled)),
-        (Next::Wait { requests: Payload::null() }, false, TaskState::Waiting, 2, 1, None, None),
-        (Next::Wait { requests: Payload::null() }, true, cancelled, 2, 1, Some(Cancelled), Some(cancelled)),
+        (Next::Wait { requests: Payload::null(), until: None }, false, TaskState::Waiting, 2, 1, None, None),
+        (
+            Next::Wait { requests: Payload::null(), until: None },
+            true,
+            cancelled,
+            2,
+            1,
+            Some(Cancelled),
+            Some(cancelled),
+        ),
     ];
     for (next, is_cancelled, state, attempt, crashes, error, recorded) in cases {
         let (task, transition) = settled(&next, is_cancelled);
@@ -120,14 +128,24 @@ fn clients_change_what_the_state_allows() {
 #[test]
 fn an_answered_task_continues_the_attempt_that_asked() {
     let asked = Payload::parse("[1]").unwrap();
-    let (mut task, _) = settled(&Next::Wait { requests: asked.clone() }, false);
+    let (mut task, _) = settled(&Next::Wait { requests: asked.clone(), until: Some(at(7)) }, false);
     assert_eq!((task.requests.as_deref(), task.attempt, task.agent.is_some()), (Some(&asked), 2, true));
     let answered = Payload::parse("[2]").unwrap();
-    answer(task.state, task.attempt, answered.clone()).unwrap().apply(&mut task);
+    assert_eq!(task.deadline, Some(at(7)));
+    let given = Answered { task: task.id, asked, requests: answered.clone(), deadline: Some(at(70)) };
+    let waiting = task.clone();
+    answer(&task, &given).unwrap().apply(&mut task);
+    assert_eq!(task.deadline, Some(at(70)));
     assert_eq!((task.requests.as_deref(), task.attempt, task.agent), (Some(&answered), 1, None));
     assert_eq!((task.state, task.started_at), (TaskState::Queued, None));
+    let asked_since = Some(Box::new(Payload::parse("[3]").unwrap()));
+    assert_eq!(
+        answer(&Task { requests: asked_since, ..waiting.clone() }, &given),
+        None,
+        "it asked something else since"
+    );
     for state in TaskState::ALL.into_iter().filter(|state| *state != TaskState::Waiting) {
-        assert_eq!(answer(state, 1, answered.clone()), None, "{state}");
+        assert_eq!(answer(&Task { state, ..waiting.clone() }, &given), None, "{state}");
     }
 }
 
@@ -156,7 +174,7 @@ fn any_next() -> impl Strategy<Value = Next> {
             Next::Retry { run_at: at(run_at), error: trouble(kind), crash, counts }
         }),
         Just(Next::Release),
-        Just(Next::Wait { requests: Payload::null() }),
+        Just(Next::Wait { requests: Payload::null(), until: None }),
     ]
 }
 
@@ -168,7 +186,9 @@ proptest! {
         let running = Running { attempt, crashes, is_cancelled };
         let rescued = rescue(Rescuing { running, has_begun, max_crashes: max }, at(9));
         let swept = [expire(TaskState::Queued, at(9)), expire(TaskState::Scheduled, at(9)), promote()];
-        let answered = answer(TaskState::Waiting, attempt, Payload::null());
+        let waiting = Task { state: TaskState::Waiting, attempt, requests: Some(Box::new(Payload::null())), ..self::running() };
+        let (asked, requests) = (Payload::null(), Payload::null());
+        let answered = answer(&waiting, &Answered { task: waiting.id, asked, requests, deadline: None });
         let all = swept.into_iter().chain(answered).chain([settle(running, &next, at(9)), rescued]);
         for transition in all.chain(TaskState::ALL.into_iter().filter_map(|from| retry(from, None, at(9)))) {
             prop_assert!(transition.from.can_become(transition.to), "{} to {}", transition.from, transition.to);

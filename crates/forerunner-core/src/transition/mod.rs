@@ -27,7 +27,7 @@ mod sweep;
 
 use crate::{Payload, Task, TaskError, TaskEventKind, TaskState, Timestamp};
 
-pub use answer::answer;
+pub use answer::{Answered, answer};
 pub use change::Change;
 pub use expired_lease::{Rescuing, dies_of_crash, node_lost, rescue};
 pub use settle::{Running, end_state, needs_no_row, settle, settle_any, state_at};

@@ -47,7 +47,7 @@ pub fn settle(running: Running, next: &Next, now: Timestamp) -> Transition {
             let attempt = counts.then(|| AttemptEnd { state: to, error: Some(error.clone()) });
             Transition { from: TaskState::Running, to, changes, queue, attempt }
         }
-        Next::Wait { requests } => ask(requests),
+        Next::Wait { requests, until } => ask(requests, *until),
         Next::Release => release(running, None),
     }
 }

@@ -6,7 +6,11 @@ use super::{Changes, QueueMove, Transition};
 
 /// The deadline of a waiting task in state `from` passed.
 pub fn expire(from: TaskState, now: Timestamp) -> Transition {
-    Transition::end((from, TaskState::Expired), None, (None, Some(expired())), now)
+    let error = match from {
+        TaskState::Waiting => TaskError::new(ErrorKind::DeadlineExceeded, "nobody answered the agent in time"),
+        _ => expired(),
+    };
+    Transition::end((from, TaskState::Expired), None, (None, Some(error)), now)
 }
 
 /// The time of a delayed task has come.

@@ -17,7 +17,7 @@ use crate::{
         BYTES_FULL, CROSS_SITE, INVALID_HEADER, INVALID_VALUE, NO_TASK, NOT_MOVABLE, OUTCOME_UNKNOWN, ProblemType,
         QUEUE_FULL, WRONG_STATE,
     },
-    submission::TaskPatch,
+    submission::{AnswerBody, TaskPatch},
     tasks,
     views::{AttemptsView, TaskView},
 };
@@ -98,6 +98,21 @@ pub(super) const CALLS: &[Call] = &[
             )
             .answers::<TaskView<'_>>(200, "The task, back in its queue.");
             of_task(op).refuses(TASK).refuses(POOL).refuses(&[WRONG_STATE]).refuses(STORE)
+        }),
+    },
+    Call {
+        method: "POST",
+        path: "/v1/tasks/{id}:answer",
+        summary: "answer what the agent of a task asked",
+        handler: || web::to(tasks::answer),
+        operation: Some(|| {
+            let about = "The task returns to its queue, at the place it had, and its agent continues with the answer. The same answer \
+                         once more changes nothing. Another answer to the same question is refused.";
+            let op = Op::new("answerTask", about)
+                .takes::<AnswerBody>("Which question, and the answer.")
+                .answers::<TaskView<'_>>(202, "The task has the answer.")
+                .answers::<TaskView<'_>>(200, "The task had this answer before, and has ended since.");
+            of_task(op).refuses(BODY).refuses(TASK).refuses(POOL).refuses(&[WRONG_STATE]).refuses(STORE)
         }),
     },
     Call {

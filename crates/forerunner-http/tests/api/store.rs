@@ -99,7 +99,7 @@ impl TaskStore for FaultyStore {
         settle(batch: Vec<Settlement>) -> Vec<Result<Settled, LeaseLost>>;
         cancel(task: TaskId, now: Timestamp) -> Result<Cancelled, StateConflict>;
         retry(task: TaskId, now: Timestamp) -> Result<Task, StateConflict>;
-        answer(task: TaskId, answered: Payload, now: Timestamp) -> Result<Task, StateConflict>;
+        answer(answered: forerunner_core::Answered, now: Timestamp) -> Result<Task, StateConflict>;
         update(task: TaskId, change: TaskChange, now: Timestamp) -> Result<Updated, StateConflict>;
         sweep(pool: PoolName, now: Timestamp) -> Swept;
         rescue(rescue: Rescue) -> Rescued;

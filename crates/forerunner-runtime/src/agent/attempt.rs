@@ -12,8 +12,8 @@ use std::{
 
 use forerunner_context::Snapshot;
 use forerunner_core::{
-    ContextCost, ContextId, ContextSource, ErrorKind, LeaseEpoch, Outcome, Payload, Task, TaskError, TaskId,
-    placement::Restored,
+    AgentRequest, ContextCost, ContextId, ContextSource, ErrorKind, LeaseEpoch, Outcome, Payload, Question, Task,
+    TaskError, TaskId, placement::Restored,
 };
 use forerunner_store::{ContextCommit, ContextVersion};
 use futures_util::FutureExt;
@@ -101,11 +101,18 @@ impl Attempt {
         );
         let answer = self.drive(&mut cx).await.and_then(|output| self.valid_output(output));
         let can_reuse_cancel = !cx.is_cancellation_lent();
+        let question = cx.take_question().filter(|_| answer.is_ok());
+        let is_end = answer.is_ok() && question.is_none();
         let context = match warm {
             None => None,
-            Some(warm) => Some(Box::pin(self.context_outcome(warm, cx, answer.is_ok())).await),
+            Some(warm) => Some(Box::pin(self.context_outcome(warm, cx, is_end)).await),
         };
-        Finished { can_reuse_cancel, ..self.finish(begun, answer, context) }
+        let asked = question.map(|question| self.asked(*question));
+        let finished = self.finish(begun, answer, context);
+        match asked {
+            None => Finished { can_reuse_cancel, ..finished },
+            Some(outcome) => Finished { can_reuse_cancel, outcome, ..finished },
+        }
     }
 
     /// Restores the task's context at the stored version: from the agent, from the node's cache or from the store.
@@ -194,6 +201,7 @@ impl Attempt {
             depth: self.task.depth,
             input: self.task.input.clone(),
             deadline: now + limit,
+            requests: AgentRequest::list(self.task.requests.as_deref()),
         };
         let watched = StallWatch { inner: self.driver.run(&request, cx), task: self.task.id, metrics: &self.metrics };
         let mut run = AssertUnwindSafe(watched).catch_unwind();
@@ -235,6 +243,23 @@ impl Attempt {
             .logged_as(error);
         }
         AgentError::new(ErrorKind::Cancelled, error.message(), false, usable).logged_as(error)
+    }
+
+    /// Returns the outcome of an attempt whose agent asks a person, and reports the question to those who follow the task.
+    fn asked(&self, question: Question) -> Outcome {
+        let now = self.deps.pool.now();
+        let mut requests = AgentRequest::list(self.task.requests.as_deref());
+        AgentRequest::ask(&mut requests, question, self.task.deadline, now);
+        match AgentRequest::to_payload(&requests) {
+            Ok(payload) => {
+                if let Some(open) = requests.pop() {
+                    let sink = Sink { task: self.task.id, epoch: self.task.epoch, deps: self.deps.clone() };
+                    sink.send(TaskEventKind::Asked { request: Box::new(open) });
+                }
+                Outcome::Asked(payload)
+            }
+            Err(error) => Outcome::Rejected(TaskError::new(ErrorKind::TooLarge, format!("the question: {error}"))),
+        }
     }
 
     fn valid_output(&self, output: Payload) -> Result<Payload, AgentError> {

@@ -9,7 +9,7 @@ use std::{
 };
 
 use forerunner_context::{Item, Snapshot};
-use forerunner_core::{ContextId, TaskId};
+use forerunner_core::{ContextId, Question, TaskId};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::sync::CancellationToken;
 
@@ -60,6 +60,7 @@ pub struct AgentContext {
     lent: AtomicBool,
     sink: Box<dyn ProgressSink>,
     transfer: Transfer,
+    question: Option<Box<Question>>,
 }
 
 impl AgentContext {
@@ -83,7 +84,8 @@ impl AgentContext {
         cancel: Arc<CancellationToken>,
         sink: Box<dyn ProgressSink>,
     ) -> Self {
-        Self { task, id, version, snapshot, cancel, lent: AtomicBool::new(false), sink, transfer: Transfer::default() }
+        let (lent, transfer) = (AtomicBool::new(false), Transfer::default());
+        Self { task, id, version, snapshot, cancel, lent, sink, transfer, question: None }
     }
 
     /// Creates an empty context, for tests of an agent's own code.
@@ -201,6 +203,22 @@ impl AgentContext {
     /// Returns the cost of all transfers so far.
     pub const fn transfer(&self) -> Transfer {
         self.transfer
+    }
+
+    /// Asks a person. The task waits for the answer once the attempt returns, whatever it returns as its output: without
+    /// an agent and without its lease. Changes of the context are not stored. The next attempt has the answer in
+    /// [`AttemptRequest::requests`](super::AttemptRequest::requests). A later question replaces an earlier one.
+    pub fn ask(&mut self, question: Question) {
+        self.question = Some(Box::new(question));
+    }
+
+    /// Returns what the agent asks at the end of this attempt.
+    pub fn question(&self) -> Option<&Question> {
+        self.question.as_deref()
+    }
+
+    pub(crate) fn take_question(&mut self) -> Option<Box<Question>> {
+        self.question.take()
     }
 
     /// Returns the items, oldest first.

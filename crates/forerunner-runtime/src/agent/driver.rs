@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use forerunner_context::Dictionary;
-use forerunner_core::{AgentId, ContextId, Payload, PoolName, TaskId, Timestamp, placement::Room};
+use forerunner_core::{AgentId, AgentRequest, ContextId, Payload, PoolName, TaskId, Timestamp, placement::Room};
 use futures_util::future::LocalBoxFuture;
 
 use super::{AgentContext, AgentError};
@@ -24,6 +24,8 @@ pub struct AttemptRequest {
     pub input: Payload,
     /// The time at which the node stops the attempt.
     pub deadline: Timestamp,
+    /// What agents of the task asked before, with the answers.
+    pub requests: Vec<AgentRequest>,
 }
 
 /// A new instance, as its factory receives it.

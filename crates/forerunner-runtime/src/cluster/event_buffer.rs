@@ -68,6 +68,7 @@ impl EventBuffer {
         const FIXED: usize = 64;
         let size = match &kind {
             TaskEventKind::Progress { text } | TaskEventKind::Output { chunk: text } => FIXED + text.len(),
+            TaskEventKind::Asked { request } => FIXED + request.size_bytes(),
             TaskEventKind::State { .. } => FIXED,
         };
         let mut inside = self.inside();

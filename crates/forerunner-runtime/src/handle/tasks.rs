@@ -2,7 +2,7 @@
 
 use std::{pin::Pin, sync::Arc, time::Duration};
 
-use forerunner_core::{Task, TaskId};
+use forerunner_core::{AgentRequest, Answered, Answering, Payload, Task, TaskId, TaskState};
 use forerunner_store::{StateConflict, TaskFilter, TaskPage};
 use futures_util::Stream;
 use tokio::sync::oneshot;
@@ -12,7 +12,7 @@ use crate::{
     Error,
     cluster::event_tail,
     events,
-    queue::messages::{Cancel, RetryTask},
+    queue::messages::{AnswerTask, Cancel, RetryTask},
     status::TaskEvent,
 };
 
@@ -95,6 +95,45 @@ impl Handle {
         let Some(entry) = self.shared.pools.get(&task.pool) else { return self.retry_unconfigured(id).await };
         let (reply, answer) = oneshot::channel();
         entry.queue.do_send(RetryTask { task: id, reply });
+        answer.await.map_err(|_| entry.unknown())?
+    }
+
+    /// Answers what the agent of a task asked: the question with this id. The same answer once more changes nothing.
+    ///
+    /// # Errors
+    /// As [`Handle::task`]; [`Error::Answer`] when the agent did not ask that, the question has another answer, or the
+    /// answer is none of its options; [`StateConflict::WrongState`] for a task that ended before it was answered.
+    pub async fn answer(&self, id: TaskId, request: &str, answer: &Payload) -> Result<Task, Error> {
+        /// Another answer may come between reading and writing; each of them ends a question, so this ends soon.
+        const TRIES: usize = 8;
+        let mut conflict = StateConflict::NoTask { task: id };
+        for _ in 0..TRIES {
+            let task = self.task(id).await?;
+            let requests = AgentRequest::list(task.requests.as_deref());
+            let step = AgentRequest::answer(&requests, request, answer, self.now());
+            let answered = match step.map_err(|error| Error::Answer { task: id, error })? {
+                Answering::Repeated => return Ok(task),
+                Answering::Store(answered) => answered,
+            };
+            conflict = StateConflict::WrongState { task: id, state: task.state, wish: "answered" };
+            if task.state != TaskState::Waiting {
+                break;
+            }
+            let deadline = AgentRequest::open(&requests).and_then(|open| open.task_deadline);
+            let (asked, requests) = (task.requests.as_deref().cloned(), AgentRequest::to_payload(&answered)?);
+            let answered = Answered { task: id, asked: asked.unwrap_or_else(Payload::null), requests, deadline };
+            match self.store_answer(&task, answered).await {
+                Err(Error::StateConflict(StateConflict::WrongState { .. })) => {}
+                stored => return stored,
+            }
+        }
+        Err(conflict.into())
+    }
+
+    async fn store_answer(&self, task: &Task, answered: Answered) -> Result<Task, Error> {
+        let Some(entry) = self.shared.pools.get(&task.pool) else { return self.answer_unconfigured(answered).await };
+        let (reply, answer) = oneshot::channel();
+        entry.queue.do_send(AnswerTask { answered, reply });
         answer.await.map_err(|_| entry.unknown())?
     }
 

@@ -11,8 +11,9 @@ use forerunner_store::VacuumStatus;
 use metrics::{Counter, Gauge, Histogram, counter, gauge, histogram};
 
 use super::{
-    AGENT_SECONDS, AGENTS, ANNOUNCED, CACHED_BYTES, CACHED_CONTEXTS, CHAIN_FRAMES, CIRCUIT, COLD_START,
-    COMPACTED_BYTES, COMPACTIONS, CONTEXT_BYTES, CONTEXT_WAIT, DAMAGED, DAMAGED_FOUND, DEAD_ROWS, DECISION_TIME,
+    AGENT_SECONDS, AGENTS, ANNOUNCED, ANSWERED, ASKED, CACHED_BYTES, CACHED_CONTEXTS, CHAIN_FRAMES, CIRCUIT,
+    COLD_START, COMPACTED_BYTES, COMPACTIONS, CONTEXT_BYTES, CONTEXT_WAIT, DAMAGED, DAMAGED_FOUND, DEAD_ROWS,
+    DECISION_TIME,
     DECISIONS, DEFERRAL_TIME, DEFERRED, DEPTH, DESIRED, EXPECTED, EXPECTED_DEPTH, FAILURES, FINISHED, FULL_BYTES,
     HANDED_OFF, INPUT_BYTES, IS_LEADER, LATE, LEADER_CHANGES, LEASES_LOST, LOG_BYTES, LOG_LINES_LOST, LOOKUPS, NODES,
     OBSERVED, OLDEST_TRANSACTION, PIPE_BYTES, PIPE_FULL_BYTES, PLACED, PLACED_BYTES, PREFETCHES, REJECTED, RELOADS,
@@ -28,6 +29,8 @@ pub(crate) struct QueueMetrics {
     pub(crate) started: Counter,
     pub(crate) late: Counter,
     pub(crate) retried: Counter,
+    pub(crate) asked: Counter,
+    pub(crate) answered: Counter,
     pub(crate) leases_lost: Counter,
     pub(crate) wait: Histogram,
     pub(crate) context_wait: Histogram,
@@ -56,6 +59,8 @@ impl QueueMetrics {
             started: counter!(STARTED, "pool" => pool.clone()),
             late: counter!(LATE, "pool" => pool.clone()),
             retried: counter!(RETRIED, "pool" => pool.clone()),
+            asked: counter!(ASKED, "pool" => pool.clone()),
+            answered: counter!(ANSWERED, "pool" => pool.clone()),
             leases_lost: counter!(LEASES_LOST, "pool" => pool.clone()),
             wait: histogram!(WAIT, "pool" => pool.clone()),
             context_wait: histogram!(CONTEXT_WAIT, "pool" => pool.clone()),

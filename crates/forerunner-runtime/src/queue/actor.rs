@@ -249,6 +249,10 @@ impl QueueActor {
                 }
                 let gone = swept.expired.iter().filter(|(_, was_claimable)| *was_claimable).count();
                 queue.admission.back_out(swept.expired.len(), swept.expired_bytes);
+                if gone < swept.expired.len() {
+                    // Tasks that waited for an answer were not counted: the next sample counts anew.
+                    queue.admission.note_unsure();
+                }
                 queue.apply(QueueEvent::BecameClaimable(swept.claimable), ctx);
                 queue.apply(QueueEvent::Removed(gone), ctx);
                 queue.apply(QueueEvent::Swept { next_due: swept.next_due }, ctx);

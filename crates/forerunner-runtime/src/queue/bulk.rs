@@ -20,6 +20,8 @@ impl Handler<BulkDone> for QueueActor {
         match msg.action {
             BulkAction::Cancel => {
                 self.admission.back_out(msg.tasks.len(), removed_bytes);
+                // Tasks that waited for an answer were not counted: the next sample counts anew.
+                self.admission.note_unsure();
                 for task in &msg.tasks {
                     self.on_ended_waiting(*task, TaskState::Cancelled, ctx);
                 }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use actix::{Context, Handler};
-use forerunner_core::{QueueEvent, TaskState};
+use forerunner_core::{AgentRequest, QueueEvent, TaskState};
 use forerunner_store::Cancelled;
 
 use super::{
     QueueActor,
-    messages::{Cancel, RetryTask, StopAll, StopCancelled, StopTask},
+    messages::{AnswerTask, Cancel, RetryTask, StopAll, StopCancelled, StopTask},
 };
 use crate::agent::CancelReason;
 
@@ -32,7 +32,11 @@ impl QueueActor {
     fn on_cancelled(&mut self, cancelled: Cancelled, ctx: &mut Context<Self>) -> forerunner_core::Task {
         match cancelled {
             Cancelled::Done { task, was_claimable, claimable } => {
-                self.admission.back_out(1, task.input.len() as u64);
+                // A task that waits for an answer is no part of the backlog.
+                match AgentRequest::has_open(task.requests.as_deref()) {
+                    true => self.admission.leave_bytes(task.input.len() as u64),
+                    false => self.admission.back_out(1, task.input.len() as u64),
+                }
                 self.metrics.finished(TaskState::Cancelled);
                 self.stats.finished();
                 self.apply(QueueEvent::Removed(usize::from(was_claimable)), ctx);
@@ -98,5 +102,40 @@ impl Handler<RetryTask> for QueueActor {
             };
             let _ = msg.reply.send(answer);
         });
+    }
+}
+
+impl Handler<AnswerTask> for QueueActor {
+    type Result = ();
+
+    fn handle(&mut self, msg: AnswerTask, ctx: &mut Self::Context) {
+        let call = self.deps.node.store.answer(msg.answered, self.deps.now());
+        self.call(call, ctx, |queue, answer, ctx| {
+            let answer = match answer {
+                Ok(Ok(task)) => {
+                    queue.on_answered(&task, ctx);
+                    Ok(task)
+                }
+                Ok(Err(mismatch)) => Err(mismatch.into()),
+                Err(error) => Err(error.into()),
+            };
+            let _ = msg.reply.send(answer);
+        });
+    }
+}
+
+impl QueueActor {
+    /// A task has its answer: for the forecast it arrives.
+    fn on_answered(&mut self, task: &forerunner_core::Task, ctx: &mut Context<Self>) {
+        self.metrics.answered.increment(1);
+        self.admission.reenter(1);
+        let trigger = self.stats.arrived(task.id, self.deps.now().as_secs_f64());
+        self.nudge(trigger);
+        if let Some(deadline) = task.deadline {
+            self.apply(QueueEvent::Due(deadline), ctx);
+        }
+        self.apply(QueueEvent::BecameClaimable(1), ctx);
+        self.notify_watchers(Arc::new(task.clone()));
+        self.check_depth(ctx);
     }
 }

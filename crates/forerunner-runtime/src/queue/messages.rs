@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use actix::{Message, Recipient};
 use forerunner_core::{
-    AgentId, ContextCost, DependencyReport, LeaseEpoch, Outcome, Priority, Selection, Task, TaskId, Timestamp,
+    AgentId, Answered, ContextCost, DependencyReport, LeaseEpoch, Outcome, Priority, Selection, Task, TaskId, Timestamp,
     placement::Candidate,
 };
 use forerunner_forecast::Arrival;
@@ -211,6 +211,14 @@ pub(crate) struct StopTask {
 #[rtype(result = "()")]
 pub(crate) struct RetryTask {
     pub(crate) task: TaskId,
+    pub(crate) reply: oneshot::Sender<Result<Task, Error>>,
+}
+
+/// Answer what the agent of a task asked. Sent by a `Handle`; answered with the task as it is afterwards.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct AnswerTask {
+    pub(crate) answered: Answered,
     pub(crate) reply: oneshot::Sender<Result<Task, Error>>,
 }
 

@@ -170,6 +170,10 @@ impl QueueActor {
                 EndKind::Other => self.metrics.retried.increment(1),
             }
         }
+        if let (TaskState::Waiting, Next::Wait { until: Some(until), .. }) = (settled.state, &settlement.next) {
+            self.metrics.asked.increment(1);
+            self.apply(QueueEvent::Due(*until), ctx);
+        }
         if let Some(due) = settled.run_at {
             self.apply(QueueEvent::Due(due), ctx);
         }

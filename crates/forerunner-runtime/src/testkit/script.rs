@@ -12,7 +12,7 @@ use std::{
 
 use parking_lot::Mutex;
 
-use forerunner_core::{AgentId, Payload, TaskId, parse_duration};
+use forerunner_core::{AgentId, Payload, Question, RequestKind, RequestOption, TaskId, parse_duration};
 use futures_util::future::LocalBoxFuture;
 use tokio::sync::Notify;
 
@@ -27,6 +27,8 @@ pub enum Act {
     Echo,
     /// Appends the input to its context, and answers with the number of items.
     Remember,
+    /// Asks a person for permission, and answers with the answer. The task waits for so long.
+    Ask(Duration),
     /// Fails with an error that a retry may avoid.
     Fail(String),
     /// Fails with an error that is final.
@@ -167,6 +169,13 @@ impl Scripted {
                 cx.push_bytes(request.input.as_str().as_bytes().to_vec())?;
                 Ok(Payload::from_value(&cx.items().len())?)
             }
+            Act::Ask(timeout) => match request.requests.last().and_then(|request| request.answer.clone()) {
+                Some(answer) => Ok(answer),
+                None => {
+                    cx.ask(permission(timeout));
+                    Ok(Payload::null())
+                }
+            },
             Act::Fail(message) => Err(AgentError::retryable(message)),
             Act::Reject(message) => Err(AgentError::fatal(message)),
             Act::Panic(message) => std::panic::panic_any(message),
@@ -181,6 +190,20 @@ impl Scripted {
                 Box::pin(self.act(*then, request, cx)).await
             }
         }
+    }
+}
+
+/// May I? `yes` or `no`.
+fn permission(timeout: Duration) -> Question {
+    let option = |id: &str, kind: &str| RequestOption { id: id.to_owned(), name: String::new(), kind: kind.to_owned() };
+    Question {
+        kind: RequestKind::Permission,
+        prompt: "may I?".to_owned(),
+        options: vec![option("yes", "allow_once"), option("no", "reject_once")],
+        schema: None,
+        details: None,
+        fingerprint: "f".to_owned(),
+        timeout,
     }
 }
 

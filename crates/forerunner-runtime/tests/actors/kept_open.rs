@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use forerunner_core::IdempotencyKey;
 use forerunner_core::{
-    ApiKeyId, AttemptRecord, ContextId, LeaseEpoch, NodeId, Payload, PoolName, ScheduleName, Task, TaskId, TaskState,
+    Answered, ApiKeyId, AttemptRecord, ContextId, LeaseEpoch, NodeId, PoolName, ScheduleName, Task, TaskId, TaskState,
     Timestamp,
 };
 use forerunner_store::{ApiKeyConflict, ApiKeyStore, ApiKeyWrite, StoredApiKey};
@@ -45,7 +45,7 @@ impl TaskStore for KeptOpen {
         assign(assignments: Vec<(TaskId, LeaseEpoch, Start)>) -> ();
         cancel(task: TaskId, now: Timestamp) -> StoreFuture<Result<Cancelled, StateConflict>>;
         retry(task: TaskId, now: Timestamp) -> StoreFuture<Result<Task, StateConflict>>;
-        answer(task: TaskId, answered: Payload, now: Timestamp) -> StoreFuture<Result<Task, StateConflict>>;
+        answer(answered: Answered, now: Timestamp) -> StoreFuture<Result<Task, StateConflict>>;
         update(task: TaskId, change: TaskChange, now: Timestamp) -> StoreFuture<Result<Updated, StateConflict>>;
         sweep(pool: PoolName, now: Timestamp) -> StoreFuture<Swept>;
         rescue(rescue: Rescue) -> StoreFuture<Rescued>;

@@ -22,3 +22,4 @@ mod schedules;
 mod supervision;
 mod suspects;
 mod unconfigured;
+mod waiting;

@@ -2,17 +2,27 @@
 
 use std::{collections::BTreeMap, future::Future, sync::Arc};
 
-use forerunner_core::{Next, Occurrence, Part, Payload, Task, TaskReport, TaskSpec, TaskState, TenantName, Timestamp};
+use forerunner_core::{
+    Answered, Next, Occurrence, Part, Payload, Task, TaskId, TaskReport, TaskSpec, TaskState, TenantName, Timestamp,
+};
 
 use super::lab::{Lab, at, node, pool, succeeded};
 use crate::{StateConflict, Store, TaskFilter};
 
 fn asks() -> Next {
-    Next::Wait { requests: Payload::trusted(r#"["may I?"]"#) }
+    Next::Wait { requests: question(), until: None }
+}
+
+fn question() -> Payload {
+    Payload::trusted(r#"["may I?"]"#)
 }
 
 fn yes() -> Payload {
     Payload::trusted(r#"["yes"]"#)
+}
+
+fn answered(task: TaskId) -> Answered {
+    Answered { task, asked: question(), requests: yes(), deadline: None }
 }
 
 /// It counts neither as running nor as queued, survives the loss of its node, and is answered once.
@@ -22,7 +32,10 @@ pub async fn a_task_that_asks_waits_without_an_agent_and_is_answered_once<F: Fut
     let lab = Lab::new(open().await);
     let (id, _) = lab.enqueue(lab.task(1)).await;
     let task = lab.claim(1, 2).await.remove(0);
-    assert_eq!(lab.store.answer(id, yes(), at(3)).await.unwrap().unwrap_err(), wrong_state(&task, TaskState::Running));
+    assert_eq!(
+        lab.store.answer(answered(id), at(3)).await.unwrap().unwrap_err(),
+        wrong_state(&task, TaskState::Running)
+    );
     let settled = lab.settle(&task, 3, asks()).await.unwrap();
     assert_eq!((settled.state, settled.claimable), (TaskState::Waiting, 0));
     let counts = lab.counts().await;
@@ -34,10 +47,15 @@ pub async fn a_task_that_asks_waits_without_an_agent_and_is_answered_once<F: Fut
     let asked = lab.get(id).await;
     assert_eq!((asked.state, asked.attempt), (TaskState::Waiting, 1));
     assert_eq!(asked.requests.as_deref().map(Payload::as_str), Some(r#"["may I?"]"#));
-    let answered = lab.store.answer(id, yes(), at(5)).await.unwrap().unwrap();
-    assert_eq!(answered, lab.get(id).await);
-    assert_eq!((answered.state, answered.attempt, answered.node), (TaskState::Queued, 0, None));
-    assert_eq!(lab.store.answer(id, yes(), at(6)).await.unwrap().unwrap_err(), wrong_state(&task, TaskState::Queued));
+    let other = Answered { asked: Payload::trusted("[]"), ..answered(id) };
+    assert_eq!(lab.store.answer(other, at(5)).await.unwrap().unwrap_err(), wrong_state(&task, TaskState::Waiting));
+    let queued = lab.store.answer(answered(id), at(5)).await.unwrap().unwrap();
+    assert_eq!(queued, lab.get(id).await);
+    assert_eq!((queued.state, queued.attempt, queued.node), (TaskState::Queued, 0, None));
+    assert_eq!(
+        lab.store.answer(answered(id), at(6)).await.unwrap().unwrap_err(),
+        wrong_state(&task, TaskState::Queued)
+    );
     let again = lab.claim(1, 7).await.remove(0);
     assert_eq!((again.attempt, again.requests.as_deref()), (1, Some(&yes())));
     lab.settle(&again, 8, succeeded()).await.unwrap();
@@ -58,7 +76,7 @@ pub async fn a_task_that_asks_keeps_its_place_in_its_conversation<F: Future<Outp
     let task = lab.claim(1, 3).await.remove(0);
     lab.settle(&task, 4, asks()).await.unwrap();
     assert!(lab.claim(9, 5).await.is_empty(), "the second one waits for the first");
-    lab.store.answer(first, yes(), at(6)).await.unwrap().unwrap();
+    lab.store.answer(answered(first), at(6)).await.unwrap().unwrap();
     let task = lab.claim(9, 7).await.remove(0);
     assert_eq!(task.id, first);
     assert_eq!(lab.settle(&task, 8, asks()).await.unwrap().claimable, 0);
@@ -80,6 +98,26 @@ pub async fn a_question_without_an_answer_ends_at_the_deadline<F: Future<Output 
     assert_eq!(lab.get(id).await.state, TaskState::Expired);
     let waiting = TaskFilter { states: vec![TaskState::Waiting], limit: 9, ..TaskFilter::default() };
     assert!(lab.store.tasks(waiting).await.unwrap().tasks.is_empty());
+}
+
+/// The time to answer ends it; an answer in time gives it the deadline back that it had.
+pub async fn a_question_has_a_deadline_of_its_own<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
+    let lab = Lab::new(open().await);
+    let asks_until = |until| Next::Wait { requests: question(), until: Some(at(until)) };
+    let (late, _) = lab.enqueue(lab.task(1)).await;
+    let (early, _) = lab.enqueue(Task { deadline: Some(at(90)), ..lab.task(2) }).await;
+    for task in lab.claim(2, 3).await {
+        lab.settle(&task, 4, asks_until(20)).await.unwrap();
+    }
+    assert_eq!((lab.get(late).await.deadline, lab.get(early).await.deadline), (Some(at(20)), Some(at(20))));
+    assert_eq!(lab.sweep(5).await.next_due, Some(at(20)));
+    let again = Answered { deadline: Some(at(90)), ..answered(early) };
+    assert_eq!(lab.store.answer(again, at(6)).await.unwrap().unwrap().deadline, Some(at(90)));
+    assert_eq!(lab.sweep(20).await.expired, [(late, false)]);
+    let ended = lab.get(late).await;
+    assert_eq!(ended.error.map(|error| error.message), Some("nobody answered the agent in time".to_owned()));
+    let [task] = &lab.claim(9, 21).await[..] else { panic!("the other one is queued again") };
+    assert_eq!((task.id, task.deadline), (early, Some(at(90))));
 }
 
 /// From its submission to a retry after its end.

@@ -2,7 +2,7 @@
 //!
 //! It is written out by hand and shares no decision with `forerunner_core::transition`, so that an error there shows.
 
-use forerunner_core::{ErrorKind, LeaseEpoch, Next, NodeId, Payload, Task, TaskError, TaskId, TaskState, Timestamp};
+use forerunner_core::{Answered, ErrorKind, LeaseEpoch, Next, NodeId, Task, TaskError, TaskId, TaskState, Timestamp};
 
 use super::lab::pool;
 use crate::{
@@ -116,8 +116,9 @@ impl Model {
                 (task.run_at, task.error) = (run_at, Some(error));
                 task.crashes += u32::from(crash);
             }
-            Next::Wait { requests } => {
+            Next::Wait { requests, until } => {
                 (task.state, task.requests) = (TaskState::Waiting, Some(Box::new(requests)));
+                task.deadline = until.or(task.deadline);
             }
             Next::Release => {
                 (task.state, task.attempt) = (TaskState::Queued, task.attempt - 1);
@@ -237,12 +238,13 @@ impl Model {
     }
 
     /// The task after its answer; `None` unless it waits for one.
-    pub fn answer(&mut self, id: TaskId, answered: Payload) -> Option<Task> {
-        let task = &mut self.rows.iter_mut().find(|row| row.task.id == id)?.task;
+    pub fn answer(&mut self, answered: Answered) -> Option<Task> {
+        let task = &mut self.rows.iter_mut().find(|row| row.task.id == answered.task)?.task;
         if task.state != TaskState::Waiting {
             return None;
         }
-        (task.state, task.attempt, task.requests) = (TaskState::Queued, task.attempt - 1, Some(Box::new(answered)));
+        (task.state, task.attempt, task.deadline) = (TaskState::Queued, task.attempt - 1, answered.deadline);
+        task.requests = Some(Box::new(answered.requests));
         (task.started_at, task.node, task.agent) = (None, None, None);
         Some(task.clone())
     }
@@ -257,8 +259,11 @@ impl Model {
         let expired: Vec<_> = late.iter().map(|index| (self.rows[*index].task.id, self.is_claimable(*index))).collect();
         let expired_bytes = late.iter().map(|index| self.rows[*index].task.input.len() as u64).sum();
         for index in late {
-            let error =
-                TaskError::new(ErrorKind::DeadlineExceeded, "the deadline passed before an agent took the task");
+            let why = match self.rows[index].task.state {
+                TaskState::Waiting => "nobody answered the agent in time",
+                _ => "the deadline passed before an agent took the task",
+            };
+            let error = TaskError::new(ErrorKind::DeadlineExceeded, why);
             self.end(index, TaskState::Expired, error, now);
         }
         let mut due: Vec<_> = (0..self.rows.len()).collect();

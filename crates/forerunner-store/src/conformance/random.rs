@@ -1,6 +1,8 @@
 use std::{future::Future, sync::Arc};
 
-use forerunner_core::{ErrorKind, LeaseEpoch, Next, Payload, Priority, RetryPolicy, Task, TaskError, TaskState};
+use forerunner_core::{
+    Answered, ErrorKind, LeaseEpoch, Next, Payload, Priority, RetryPolicy, Task, TaskError, TaskState,
+};
 use proptest::prelude::*;
 
 use super::{
@@ -126,9 +128,10 @@ impl Pair {
             }
             Operation::Answer { place } => {
                 let Some(id) = self.model.pick_in(TaskState::Waiting, place).map(|task| task.id) else { return Ok(()) };
-                let answered = Payload::trusted(r#"["yes"]"#);
-                let expected = self.model.answer(id, answered.clone());
-                let found = self.lab.store.answer(id, answered, now).await.unwrap().ok();
+                let (asked, requests) = (Payload::trusted("[1]"), Payload::trusted(r#"["yes"]"#));
+                let answered = Answered { task: id, asked, requests, deadline: Some(at(self.now + 50)) };
+                let expected = self.model.answer(answered.clone());
+                let found = self.lab.store.answer(answered, now).await.unwrap().ok();
                 ensure!(found == expected, "{found:?}, not {expected:?}");
             }
             Operation::Sweep => {
@@ -223,7 +226,7 @@ impl Pair {
             4 => Next::Retry { run_at: at(self.now + delay), error: crash(), crash: true, counts: true },
             5 => Next::Finish { state: TaskState::Dead, output: None, error: Some(crash()) },
             6 => Next::Finish { state: TaskState::Cancelled, output: None, error: Some(trouble()) },
-            7 => Next::Wait { requests: Payload::trusted("[1]") },
+            7 => Next::Wait { requests: Payload::trusted("[1]"), until: Some(at(self.now + delay)) },
             _ => Next::Release,
         };
         let expected = self.model.settle(id, epoch, now, next.clone());

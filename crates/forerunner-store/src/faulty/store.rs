@@ -14,7 +14,7 @@ use std::{
 use parking_lot::Mutex;
 
 use forerunner_core::{
-    ApiKeyId, AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, Payload, PoolName, ScheduleName, Task,
+    Answered, ApiKeyId, AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, ScheduleName, Task,
     TaskId, TaskState, Timestamp,
 };
 
@@ -214,8 +214,8 @@ impl<S: Store + ?Sized> TaskStore for FaultyStore<S> {
         self.through(Verb::Retry, |store| store.retry(task, now))
     }
 
-    fn answer(&self, task: TaskId, answered: Payload, now: Timestamp) -> StoreFuture<Result<Task, StateConflict>> {
-        self.inner.answer(task, answered, now)
+    fn answer(&self, answered: Answered, now: Timestamp) -> StoreFuture<Result<Task, StateConflict>> {
+        self.inner.answer(answered, now)
     }
 
     fn update(&self, task: TaskId, change: TaskChange, now: Timestamp) -> StoreFuture<Result<Updated, StateConflict>> {

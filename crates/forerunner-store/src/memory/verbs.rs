@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use forerunner_core::{
-    LeaseEpoch, NodeId, Payload, PoolName, Task, TaskId, TaskState, Timestamp,
+    Answered, LeaseEpoch, NodeId, PoolName, Task, TaskId, TaskState, Timestamp,
     transition::{self, Cancel, Running},
 };
 
@@ -216,11 +216,12 @@ impl State {
         Ok(Task::clone(&self.slots.at(slot).task))
     }
 
-    pub fn answer(&mut self, task: TaskId, answered: Payload, now: Timestamp) -> Result<Task, StateConflict> {
+    pub fn answer(&mut self, answered: &Answered, now: Timestamp) -> Result<Task, StateConflict> {
+        let task = answered.task;
         let slot = self.slots.find(task).ok_or(StateConflict::NoTask { task })?;
-        let Task { state, attempt, .. } = *self.slots.at(slot).task;
-        let Some(answer) = transition::answer(state, attempt, answered) else {
-            return Err(StateConflict::WrongState { task, state, wish: "answered" });
+        let waiting = &self.slots.at(slot).task;
+        let Some(answer) = transition::answer(waiting, answered) else {
+            return Err(StateConflict::WrongState { task, state: waiting.state, wish: "answered" });
         };
         self.apply(slot, answer, now);
         Ok(Task::clone(&self.slots.at(slot).task))

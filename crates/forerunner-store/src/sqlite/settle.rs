@@ -105,8 +105,9 @@ impl Tx<'_> {
     fn wait_again(&mut self, lease: &Lease, started: Option<Start>, transition: &Transition) -> Sql<()> {
         let sql = "UPDATE tasks SET state = ?1, attempt = ?2, crashes = ?3, run_at = coalesce(?4, run_at), \
                    error_kind = coalesce(?5, error_kind), error = coalesce(?6, error), started_at = ?7, agent = ?8, \
-                   node = ?9, requests = coalesce(?10, requests), due = ?11 WHERE task = ?12";
-        let Changes { attempt, crashes, run_at, clears_attempt, error, requests, .. } = &transition.changes;
+                   node = ?9, requests = coalesce(?10, requests), due = ?11, deadline = coalesce(?12, deadline) \
+                   WHERE task = ?13";
+        let Changes { attempt, crashes, run_at, deadline, clears_attempt, error, requests, .. } = &transition.changes;
         let due = transition.due(lease.due, lease.context.is_some());
         let spot = Spot { due, ..lease.spot() };
         let (started, node) = if *clears_attempt { (None, None) } else { (started, lease.node) };
@@ -123,6 +124,7 @@ impl Tx<'_> {
             node.as_ref().map(|node| node.as_uuid().as_bytes()),
             requests.value().map(Payload::as_str),
             due.as_micros(),
+            deadline.value().map(|deadline| deadline.as_micros()),
             lease.row,
         ];
         run(self.connection, sql, params)?;

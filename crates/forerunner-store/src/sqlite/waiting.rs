@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use forerunner_core::{
-    ContextId, Labels, Payload, Task, TaskId, TaskState, Timestamp,
+    Answered, ContextId, Labels, Task, TaskId, TaskState, Timestamp,
     transition::{self, Cancel},
 };
 use rusqlite::{Row, params};
@@ -96,17 +96,20 @@ impl Tx<'_> {
         Ok(Ok(task))
     }
 
-    pub fn answer(&mut self, id: TaskId, answered: &Payload) -> Sql<Result<Task, StateConflict>> {
+    pub fn answer(&mut self, answered: &Answered) -> Sql<Result<Task, StateConflict>> {
+        let id = answered.task;
         let Some(found) = self.find(id)? else { return Ok(Err(StateConflict::NoTask { task: id })) };
-        let (spot, mut task) = (found.spot(), found.task);
-        let Some(answer) = transition::answer(task.state, task.attempt, answered.clone()) else {
+        let (mut spot, mut task) = (found.spot(), found.task);
+        let Some(answer) = transition::answer(&task, answered) else {
             return Ok(Err(StateConflict::WrongState { task: id, state: task.state, wish: "answered" }));
         };
         self.cache.count(spot.pool, Some(answer.from), Some(answer.to))?;
         answer.apply(&mut task);
-        let sql = "UPDATE tasks SET state = ?1, attempt = ?2, requests = ?3, started_at = NULL, agent = NULL, \
-                   node = NULL WHERE task = ?4";
-        run(self.connection, sql, params![task.state.code(), task.attempt, answered.as_str(), spot.row])?;
+        let sql = "UPDATE tasks SET state = ?1, attempt = ?2, requests = ?3, deadline = ?4, started_at = NULL, \
+                   agent = NULL, node = NULL WHERE task = ?5";
+        let (requests, deadline) = (answered.requests.as_str(), task.deadline.map(Timestamp::as_micros));
+        run(self.connection, sql, params![task.state.code(), task.attempt, requests, deadline, spot.row])?;
+        spot.deadline = task.deadline;
         match &task.context {
             Some(context) => self.advance(spot.pool, context, None)?,
             None => self.make_ready(&spot)?,

@@ -113,6 +113,7 @@ fn attempt(input: &str) -> AttemptRequest {
         depth: 0,
         input: Payload::parse(input).unwrap(),
         deadline: Timestamp::from_micros(1_000_000),
+        requests: Vec::new(),
     }
 }
 
