@@ -1,5 +1,6 @@
 //! End to end: the real program, a real port, real processes, a real store.
 
+mod acp;
 mod any_node;
 mod architecture;
 mod batch;

@@ -7,7 +7,7 @@ use forerunner_runtime::agent::DriverFactory;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use crate::{HttpSpec, OpenAiSpec, SimulatedSpec, process::ProcessSpec};
+use crate::{HttpSpec, OpenAiSpec, SimulatedSpec, acp::AcpSpec, process::ProcessSpec};
 
 /// Makes [`AgentSpec`] and [`KINDS`] of the table.
 macro_rules! agent_kinds {
@@ -59,6 +59,8 @@ macro_rules! agent_kinds {
 
 // All kinds of agents, by their names in configuration and command line. Each kind has one line.
 agent_kinds! {
+    /// Agents that speak the Agent Client Protocol.
+    "acp" => Acp(AcpSpec),
     /// Warm child processes.
     "process" => Process(ProcessSpec),
     /// Endpoints that work on tasks, one request each.

@@ -1,4 +1,5 @@
-//! The kinds of agents that Forerunner runs: child processes, models behind an endpoint, and simulated ones.
+//! The kinds of agents that Forerunner runs: agents that speak ACP, child processes, models behind an endpoint, and
+//! simulated ones.
 //!
 //! Each kind has settings, which an operator writes, and a driver, which an agent actor of `forerunner-runtime` uses through
 //! the traits [`Driver`](forerunner_runtime::agent::Driver) and [`DriverFactory`](forerunner_runtime::agent::DriverFactory).
@@ -17,6 +18,7 @@
 
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
+pub mod acp;
 mod endpoint;
 mod kinds;
 mod openai;

@@ -11,8 +11,8 @@ use utoipa::{
 };
 
 use crate::{
-    AgentId, AgentRequest, ApiKeyId, ApiKeyName, ContextId, IdempotencyKey, MAX_KEY_LEN, MAX_NAME_LEN, NodeId, Payload, PoolName,
-    Priority, ScheduleName, TaskError, TaskEventKind, TaskId, TaskState, Timestamp,
+    AgentId, AgentRequest, ApiKeyId, ApiKeyName, ContextId, IdempotencyKey, MAX_KEY_LEN, MAX_NAME_LEN, NodeId, Payload,
+    PoolName, Priority, ScheduleName, TaskError, TaskEventKind, TaskId, TaskState, Timestamp,
 };
 
 macro_rules! schemas {

@@ -76,7 +76,7 @@ pub(crate) async fn retry(api: Api, id: web::Path<String>) -> Answer {
 pub(crate) async fn answer(api: Api, id: web::Path<String>, body: JsonBody) -> Answer {
     let AnswerBody { request, answer } = json::parse(&body.bytes)?;
     let task = api.service().answer(id.parse()?, &request, &answer).await?;
-    Ok(json::answer(status(&task), &TaskView::full(&task)))
+    Ok(json::answer(status(&task), &TaskView::seen(&task, api.service().sees_payloads())))
 }
 
 pub(crate) async fn delete(api: Api, id: web::Path<String>) -> Answer {

@@ -170,7 +170,8 @@ impl<'a> TaskView<'a> {
 
     /// Without the input, which the submitter has.
     pub(crate) fn with_output(task: &'a Task) -> Self {
-        Self { output: task.output.as_ref(), ..Self::brief(task) }
+        let requests = AgentRequest::list(task.requests.as_deref());
+        Self { output: task.output.as_ref(), requests, ..Self::brief(task) }
     }
 
     /// Everything that a caller sees.
@@ -178,7 +179,7 @@ impl<'a> TaskView<'a> {
         if sees_payloads {
             return Self::full(task);
         }
-        Self { input: None, output: None, ..Self::full(task) }
+        Self { input: None, output: None, requests: Vec::new(), ..Self::full(task) }
     }
 
     /// Without payloads, whose size would make a page unbounded.
@@ -212,7 +213,7 @@ impl<'a> TaskView<'a> {
             wait_agent_s: began.and_then(|_| task.wait_context().and(task.wait_agent())).map(|wait| wait.as_secs_f64()),
             wait_context_s: began.and_then(|_| task.wait_context()).map(|wait| wait.as_secs_f64()),
             service_s: began.zip(task.finished_at).map(|(began, ended)| ended.since(began).as_secs_f64()),
-            requests: AgentRequest::list(task.requests.as_deref()),
+            requests: Vec::new(),
             agent: task.agent.map(|agent| agent.to_string()),
         }
     }

@@ -150,7 +150,7 @@ impl Tx<'_> {
     pub async fn answer(&self, answered: &Answered, now: Timestamp) -> Sql<Result<Task, StateConflict>> {
         let id = answered.task;
         let Some(found) = self.find_in_context(id).await? else { return Ok(Err(StateConflict::NoTask { task: id })) };
-        let (mut entry, mut task) = (found.entry(), found.task);
+        let (entry, mut task) = (found.entry(), found.task);
         let Some(answer) = transition::answer(&task, answered) else {
             return Ok(Err(StateConflict::WrongState { task: id, state: task.state, wish: "answered" }));
         };
@@ -158,7 +158,6 @@ impl Tx<'_> {
         answer.apply(&mut task);
         let sql = "UPDATE live SET state = $1, attempt = $2, requests = $3, deadline = $6, started_at = NULL, \
                    agent = NULL, node = NULL WHERE id = $4 AND state = $5 AND requests = $7 RETURNING id";
-        entry.deadline = task.deadline;
         let deadline = task.deadline.map(Timestamp::as_micros);
         let (state, attempt) = (task.state as i16, i64::from(task.attempt));
         let params = [

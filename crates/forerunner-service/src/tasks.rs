@@ -31,7 +31,8 @@ impl Service {
     /// As [`Service::cancel`]; when the agent did not ask that, the question has another answer, or the answer is none of
     /// its options.
     pub async fn answer(&self, id: TaskId, request: &str, answer: &Payload) -> Result<Task, Error> {
-        Ok(self.handle().answer(id, request, answer).await?)
+        self.own_task(id).await?;
+        Ok(self.shown(self.handle().answer(id, request, answer).await?))
     }
 
     /// Removes a task that has ended, for good.

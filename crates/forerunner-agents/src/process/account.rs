@@ -6,7 +6,7 @@ use super::{ProcessSpec, cleanup::Owner};
 
 /// The user and group of a child.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Account {
+pub(crate) struct Account {
     pub owner: Owner,
     /// Name and home directory, if the user has a name.
     pub name: Option<String>,
@@ -18,7 +18,7 @@ impl Account {
     ///
     /// # Errors
     /// When one is unknown, or when the node may not become another user.
-    pub(super) fn of(spec: &ProcessSpec) -> io::Result<Option<Self>> {
+    pub(crate) fn of(spec: &ProcessSpec) -> io::Result<Option<Self>> {
         if spec.user.is_none() && spec.group.is_none() {
             return Ok(None);
         }

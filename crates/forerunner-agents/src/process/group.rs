@@ -68,8 +68,11 @@ impl ProcessGroup {
         };
         let cwd = spec.cwd.as_deref().or(scratch.as_ref().map(ScratchDir::path)).unwrap_or(Path::new("/"));
         diagnosis::check_directory(cwd)?;
+        let owner = account.as_ref().map(|account| account.owner);
+        let home = spec.home.as_ref().map(|home| home.create(cwd, owner)).transpose()?;
         let mark = Mark::next();
         let mut command = command(spec, cwd, account.as_ref(), mark)?;
+        command.envs(home.map(|home| ("HOME", home)));
         let mut leader = command.spawn().map_err(|error| {
             let path = command.as_std().get_envs().find(|(name, _)| *name == "PATH").and_then(|(_, path)| path);
             diagnosis::explained(&error, spec, cwd, path)
@@ -101,6 +104,11 @@ impl ProcessGroup {
     /// Returns the leader's process id.
     pub(super) fn pid(&self) -> u32 {
         self.pid.as_raw_nonzero().get().cast_unsigned()
+    }
+
+    /// Returns the directory that the node made for the child, unless the configuration names another.
+    pub(super) fn directory(&self) -> Option<&Path> {
+        self.scratch.as_ref().map(ScratchDir::path)
     }
 
     /// Returns whether the leader has ended and was reaped, as far as [`ProcessGroup::exited`] noticed.

@@ -6,7 +6,8 @@
 //! memory:
 //!
 //! - `line` buffers one line of bounded length, unpacked if the child packs; `stderr` retains the end of its standard error;
-//! - `link` writes and reads at the same time and watches for the end of the process;
+//! - `wire` writes and reads at the same time and watches for the end of the process; `link` matches answers to requests;
+//! - `home` gives a child a HOME of its own, if its kind needs one;
 //! - `group` kills the child with all its descendants and leaves no zombie; `cleanup` finds those that got away and removes
 //!   the child's directory; `sandbox` confines it before exec; `account` and `diagnosis` explain why a start failed;
 //! - `preflight` finds before a start what the machine lacks;
@@ -24,6 +25,7 @@ mod driver;
 mod edit;
 mod factory;
 mod group;
+mod home;
 mod line;
 mod link;
 mod load;
@@ -38,10 +40,16 @@ mod stderr;
 mod task_error;
 #[cfg(test)]
 mod tests;
+mod wire;
 
+pub(crate) use account::Account;
 pub use builtin::{BuiltinAgentOptions, serve_stdio};
+pub(crate) use cleanup::{Owner, prepare as prepare_cleanup};
 pub use driver::ProcessDriver;
 pub use factory::ProcessFactory;
+pub(crate) use home::{HOME, HomeSpec};
 pub use protocol::{AgentInfo, AgentName, Capabilities, Compression, OLDEST_PROTOCOL, PROTOCOL_VERSION, code};
+pub(crate) use protocol::{mended, short};
 pub use sandbox::shield_node;
 pub use spec::{DEFAULT_ENV_PASS, ProcessLimits, ProcessSpec};
+pub(crate) use wire::{Wire, after};

@@ -400,7 +400,7 @@ fn rpc_error(raw: &RawValue) -> Result<RpcError, String> {
 }
 
 /// Reads text for people, and repairs it.
-pub(super) fn mended<T>(json: &str, read: impl FnOnce(&str) -> T) -> T {
+pub(crate) fn mended<T>(json: &str, read: impl FnOnce(&str) -> T) -> T {
     match json_text::mend_surrogates(json) {
         Some(mended) => read(&mended),
         None => read(json),
@@ -430,7 +430,7 @@ fn notification(method: &str, params: &str) -> Result<Message, String> {
 }
 
 /// Shortens the text of a child for a message.
-pub(super) fn short(text: &str) -> Cow<'_, str> {
+pub(crate) fn short(text: &str) -> Cow<'_, str> {
     const KEPT: usize = 1_000;
     match text.char_indices().nth(KEPT) {
         None => Cow::Borrowed(text),

@@ -8,7 +8,7 @@ use forerunner_runtime::agent::DriverFactory;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{ProcessFactory, preflight};
+use super::{HomeSpec, ProcessFactory, preflight};
 use crate::{AgentKind, MissingFile};
 
 /// Variables that a child inherits unless the operator lists others.
@@ -86,6 +86,9 @@ pub struct ProcessSpec {
     /// The resources of the machine that the child may use.
     #[serde(default)]
     pub limits: ProcessLimits,
+    /// A HOME of its own, for kinds of agents that have their sessions there.
+    #[serde(skip)]
+    pub(crate) home: Option<HomeSpec>,
 }
 
 /// Resource limits of a child (see `setrlimit(2)`), soft and hard alike. Absent limits are those of the node.
@@ -129,6 +132,7 @@ impl ProcessSpec {
             compression_window_bytes: one_mebibyte(),
             stderr_ring_bytes: default_stderr_ring(),
             limits: ProcessLimits::default(),
+            home: None,
         }
     }
 

@@ -38,7 +38,8 @@ pub(super) fn body(request: &AttemptRequest, cx: &AgentContext) -> Result<Vec<u8
         })?);
     }
     let context = cx.id().map(|id| Context { id, version: cx.version(), items });
-    let AttemptRequest { task, attempt, depth, ref input, deadline } = *request;
+    // An endpoint asks nothing, so there are no answers.
+    let AttemptRequest { task, attempt, depth, ref input, deadline, requests: _ } = *request;
     Ok(serde_json::to_vec(&Request { task, attempt, depth, deadline, input, context })?)
 }
 

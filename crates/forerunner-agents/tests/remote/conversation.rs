@@ -68,5 +68,6 @@ pub(crate) fn attempt(input: &Value) -> AttemptRequest {
         depth: 0,
         input: Payload::from_value(input).unwrap(),
         deadline: Timestamp::default(),
+        requests: Vec::new(),
     }
 }

@@ -74,7 +74,7 @@ pub enum Command {
     /// Measure what moving contexts costs, and train dictionaries.
     #[command(subcommand)]
     Context(context::ContextCommand),
-    /// Run a small agent on standard input and output, to try out a configuration; or make an agent of your own (`new`).
+    /// Run a small agent on standard input and output, make an agent of your own (`new`), or try another one (`try`).
     Agent(agent::AgentArgs),
     /// Write the OpenAPI 3.1 document of the HTTP API, to generate clients from.
     Openapi,
@@ -106,7 +106,7 @@ pub async fn run(command: Command, grammar: fn() -> clap::Command, out: &Output)
         Command::Migrate(args) => migrate::run(args, out).await,
         Command::Bench(command) => bench::run(command, out).await,
         Command::Context(command) => context::run(command, out).await,
-        Command::Agent(args) => agent::run(&args, out),
+        Command::Agent(args) => agent::run(&args, out).await,
         Command::Openapi => openapi::run(out),
         Command::Completions(args) => completions::run(&args, &mut grammar(), out),
     }

@@ -62,7 +62,7 @@ pub fn title(text: &str) -> String {
 mod tests {
     use std::collections::BTreeSet;
 
-    use forerunner_agents::{HttpSpec, OpenAiSpec, SimulatedSpec, process::ProcessSpec};
+    use forerunner_agents::{HttpSpec, OpenAiSpec, SimulatedSpec, acp::AcpSpec, process::ProcessSpec};
     use forerunner_core::PoolName;
 
     use super::{
@@ -149,6 +149,9 @@ mod tests {
         let process = loaded(&example("process").expect("an example")).expect("valid");
         let AgentSpec::Process(process) = &only_pool(&process.config).1.agent else { panic!("a process") };
         assert_eq!(*process, ProcessSpec::new(process.argv.clone()));
+        let acp = loaded(&example("acp").expect("an example")).expect("valid");
+        let AgentSpec::Acp(acp) = &only_pool(&acp.config).1.agent else { panic!("it speaks ACP") };
+        assert_eq!(*acp, AcpSpec::new(Some("opencode"), Vec::<String>::new()));
         let simulated = loaded(&example("simulated").expect("an example")).expect("valid");
         let AgentSpec::Simulated(simulated) = &only_pool(&simulated.config).1.agent else { panic!("simulated") };
         assert_eq!(*simulated, SimulatedSpec::default());
@@ -166,7 +169,7 @@ mod tests {
             [pools, _, agent, env, _]
                 if pools == "pools"
                     && agent == "agent"
-                    && matches!(&**env, "env" | "env_file" | "headers" | "parameters") =>
+                    && matches!(&**env, "env" | "env_file" | "headers" | "parameters" | "options") =>
             {
                 format!("pools.*.agent.{env}.*")
             }

@@ -104,12 +104,13 @@ pub(super) const CALLS: &[Call] = &[
         method: "POST",
         path: "/v1/tasks/{id}:answer",
         summary: "answer what the agent of a task asked",
+        needs: Permission::ChangeTasks,
         handler: || web::to(tasks::answer),
         operation: Some(|| {
             let about = "The task returns to its queue, at the place it had, and its agent continues with the answer. The same answer \
                          once more changes nothing. Another answer to the same question is refused.";
             let op = Op::new("answerTask", about)
-                .takes::<AnswerBody>("Which question, and the answer.")
+                .body::<AnswerBody>("Which question, and the answer.")
                 .answers::<TaskView<'_>>(202, "The task has the answer.")
                 .answers::<TaskView<'_>>(200, "The task had this answer before, and has ended since.");
             of_task(op).refuses(BODY).refuses(TASK).refuses(POOL).refuses(&[WRONG_STATE]).refuses(STORE)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use actix::{Context, Handler};
 use forerunner_core::{AgentRequest, QueueEvent, TaskState};
+use forerunner_forecast::Arrival;
 use forerunner_store::Cancelled;
 
 use super::{
@@ -129,7 +130,8 @@ impl QueueActor {
     fn on_answered(&mut self, task: &forerunner_core::Task, ctx: &mut Context<Self>) {
         self.metrics.answered.increment(1);
         self.admission.reenter(1);
-        let trigger = self.stats.arrived(task.id, self.deps.now().as_secs_f64());
+        let session = task.context.as_ref().map(|context| Arrival::session_named(context.as_str()));
+        let trigger = self.stats.arrived(task.id, session, self.deps.now().as_secs_f64());
         self.nudge(trigger);
         if let Some(deadline) = task.deadline {
             self.apply(QueueEvent::Due(deadline), ctx);

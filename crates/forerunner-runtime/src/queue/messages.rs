@@ -4,8 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use actix::{Message, Recipient};
 use forerunner_core::{
-    AgentId, Answered, ContextCost, DependencyReport, LeaseEpoch, Outcome, Priority, Selection, Task, TaskId, Timestamp,
-    placement::Candidate,
+    AgentId, Answered, ContextCost, DependencyReport, LeaseEpoch, Outcome, Priority, Selection, Task, TaskId,
+    Timestamp, placement::Candidate,
 };
 use forerunner_forecast::Arrival;
 use forerunner_store::{

@@ -74,6 +74,8 @@ enum EndKind {
     Release,
     /// A retry that does not count.
     Excused,
+    /// A question, which expires then.
+    Asked(Option<Timestamp>),
     Other,
 }
 
@@ -82,6 +84,7 @@ impl Ended {
         let kind = match settlement.next {
             Next::Release => EndKind::Release,
             Next::Retry { counts: false, .. } => EndKind::Excused,
+            Next::Wait { until, .. } => EndKind::Asked(until),
             _ => EndKind::Other,
         };
         let (input_bytes, is_late) = (task.input.len() as u64, task.is_past_deadline(settlement.now));
@@ -162,7 +165,7 @@ impl QueueActor {
                     // No claim returns it any more: the sweep ends it.
                     self.apply(QueueEvent::Due(now), ctx);
                 }
-                EndKind::Release => {}
+                EndKind::Release | EndKind::Asked(_) => {}
                 EndKind::Excused => {
                     self.metrics.retried.increment(1);
                     self.metrics.dependency.excused.increment(1);
@@ -170,9 +173,11 @@ impl QueueActor {
                 EndKind::Other => self.metrics.retried.increment(1),
             }
         }
-        if let (TaskState::Waiting, Next::Wait { until: Some(until), .. }) = (settled.state, &settlement.next) {
+        if let (TaskState::Waiting, EndKind::Asked(until)) = (settled.state, &ended.kind) {
             self.metrics.asked.increment(1);
-            self.apply(QueueEvent::Due(*until), ctx);
+            if let Some(until) = *until {
+                self.apply(QueueEvent::Due(until), ctx);
+            }
         }
         if let Some(due) = settled.run_at {
             self.apply(QueueEvent::Due(due), ctx);

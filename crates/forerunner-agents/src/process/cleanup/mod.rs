@@ -13,7 +13,8 @@ mod worker;
 
 pub(super) use mark::Mark;
 pub(super) use node_dir::NodeDir;
-pub(super) use scratch::{Owner, ScratchDir};
+pub(crate) use scratch::Owner;
+pub(super) use scratch::ScratchDir;
 pub(super) use worker::{register_agent, unregister_agent};
 
 use std::time::Duration;
@@ -24,7 +25,7 @@ use tokio::{sync::oneshot, time::timeout};
 const CLEANUP_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Starts the cleanup thread early, in case the system allows no more threads later.
-pub(super) fn prepare() {
+pub(crate) fn prepare() {
     worker::start();
 }
 

@@ -14,7 +14,7 @@ use super::{
 
 /// The owner of a directory, if that is not the node's user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(in crate::process) struct Owner {
+pub(crate) struct Owner {
     pub uid: u32,
     pub gid: u32,
 }

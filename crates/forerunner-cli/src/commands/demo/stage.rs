@@ -97,7 +97,8 @@ fn config(pools: [PoolSettings; 2], directory: &TempDir) -> anyhow::Result<Confi
         let cold_start = forerunner_core::format_duration(settings.cold_start);
         let argv = [program.display().to_string(), "agent".to_owned(), "--cold-start".to_owned(), cold_start];
         // Everything is in one directory, which is removed even if there is no time to stop the agents one by one.
-        let agent = ProcessSpec { cwd: Some(directory.path().to_path_buf()), ..ProcessSpec::new(argv) };
+        let mut agent = ProcessSpec::new(argv);
+        agent.cwd = Some(directory.path().to_path_buf());
         let made = PoolConfig { agent: AgentSpec::Process(agent), settings };
         config.pools.insert(PoolName::new(pool(which))?, made);
     }

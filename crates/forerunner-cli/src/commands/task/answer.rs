@@ -5,11 +5,7 @@ use forerunner_console::{Usage, fields, output::Output};
 use serde_json::{Value, json};
 
 use super::path;
-use crate::{
-    client::{Call, Client},
-    render::task,
-    server_args::ServerArgs,
-};
+use crate::{client::Call, render::task, server_args::ServerArgs};
 
 /// Which question, and the answer.
 #[derive(Debug, Args)]
@@ -27,7 +23,7 @@ pub struct AnswerArgs {
 
 /// Sends the answer, and shows the task.
 pub async fn run(args: &AnswerArgs, out: &Output) -> anyhow::Result<()> {
-    let client = Client::new(&args.server.server)?;
+    let client = args.server.client()?;
     let request = match &args.request {
         Some(request) => request.clone(),
         None => {

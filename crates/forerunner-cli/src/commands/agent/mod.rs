@@ -1,7 +1,8 @@
-//! `forerunner agent`: a small agent on standard input and output, and new projects.
+//! `forerunner agent`: a small agent on standard input and output, new projects, and a trial of other agents.
 
 mod new;
 mod templates;
+mod trial;
 
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use forerunner_core::parse_duration;
 
 /// How the agent behaves.
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct AgentArgs {
     /// What to do instead.
     #[command(subcommand)]
@@ -39,12 +41,15 @@ pub struct AgentArgs {
 pub enum AgentCommand {
     /// Write a small project with an agent that runs at once.
     New(new::NewArgs),
+    /// Walk an agent through start, task, cancellation and stop, and report what is wrong.
+    Try(trial::TryArgs),
 }
 
 /// Serves tasks until the node stops it, or standard input ends; or runs the command.
-pub fn run(args: &AgentArgs, out: &Output) -> anyhow::Result<()> {
+pub async fn run(args: &AgentArgs, out: &Output) -> anyhow::Result<()> {
     match &args.command {
         Some(AgentCommand::New(args)) => new::run(args, out),
+        Some(AgentCommand::Try(args)) => trial::run(args, out).await,
         None => serve(args),
     }
 }
