@@ -34,7 +34,7 @@ pub struct NewTask {
     pub parent: Option<TaskId>,
     /// The tenant that it belongs to.
     pub tenant: TenantName,
-    /// What else the submitter says of it.
+    /// The other fields of the submission.
     pub spec: Option<Box<TaskSpec>>,
 }
 

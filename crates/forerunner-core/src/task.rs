@@ -51,7 +51,7 @@ pub struct Task {
     pub depth: u32,
     /// The tenant that it belongs to.
     pub tenant: TenantName,
-    /// What else its submitter said of it.
+    /// The other fields of its submission.
     pub spec: Option<Box<TaskSpec>>,
     /// Attempts begun so far.
     pub attempt: u32,

@@ -104,7 +104,7 @@ pub struct TaskError {
     /// the task.
     #[serde(skip)]
     pub log: Option<Box<str>>,
-    /// Whether the agent says that what it depends on failed. It is for the pool, and not stored.
+    /// Whether the agent reports that what it depends on failed. It is for the pool, and not stored.
     #[serde(skip)]
     pub dependency: Option<DependencyFault>,
 }

@@ -1,4 +1,4 @@
-//! What happened to a task, as its readers are told.
+//! What happened to a task, as clients that follow it see it.
 
 use serde::Serialize;
 
@@ -31,7 +31,7 @@ pub enum TaskEventKind {
         /// Why the last attempt ended without an output.
         error: Option<TaskError>,
     },
-    /// Its agent told how it goes.
+    /// Its agent reported progress.
     Progress {
         /// A line for people.
         text: String,

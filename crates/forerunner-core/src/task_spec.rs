@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Payload, Timestamp};
 
-/// What a submission says of a task, written once.
+/// The fields of a submission that are written once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct TaskSpec {

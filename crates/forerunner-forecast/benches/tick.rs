@@ -15,7 +15,7 @@ fn main() {
     events();
 }
 
-/// A tick at `per_second` tasks a second, every duration told, of so many sessions.
+/// A tick at `per_second` tasks a second of so many sessions, with every duration reported.
 fn tick(per_second: u64, sessions: Option<u64>) {
     const TICKS: u32 = 3000;
     let limits =

@@ -11,11 +11,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Observation, rate::sane};
 
-/// Announcements that are kept; of more the nearest.
+/// Most announcements that are remembered: the nearest ones.
 const MOST: usize = 4_096;
-/// Parts of the time to the horizon for which it is known what must not be let go.
+/// Parts of the time to the horizon. For each the pool knows how many agents it must not stop.
 pub(crate) const PARTS: usize = 8;
-/// Times ahead at which the announced load is looked at.
+/// Times ahead at which the announced load is computed.
 const POINTS: f64 = 128.0;
 /// Rounds of starts that are planned ahead at most.
 const MOST_ROUNDS: f64 = 64.0;
@@ -103,10 +103,10 @@ pub(crate) struct Ahead<F, G> {
 }
 
 impl Announcements {
-    /// Takes in what an observation at `now` announces, and returns how many of its arrivals had been announced early.
+    /// Records what an observation at `now` announces, and returns how many of its arrivals had been announced early.
     ///
-    /// `is_first` says that nothing was announced since the start. What is announced then counts as early: when it became
-    /// known is not known.
+    /// `is_first` is whether nothing was announced since the start. What is announced then counts as early: when it
+    /// became known is not known.
     pub fn observe(&mut self, now: f64, horizon_s: f64, is_first: bool, seen: &Observation) -> u64 {
         let mut before = std::mem::take(&mut self.ahead);
         let mut next = sorted(now, &seen.announced);

@@ -12,7 +12,7 @@ use crate::{
 
 /// Seconds per step of the series that forecasts are made from and judged against.
 const STEP_S: f64 = 10.0;
-/// Steps the recent peak looks back.
+/// Steps that the recent peak covers.
 const PEAK_STEPS: usize = 6;
 /// Time constants of the averages, in seconds.
 const TAUS_S: [f64; 4] = [15.0, 60.0, 300.0, 900.0];
@@ -139,7 +139,7 @@ impl Forecaster {
         }
     }
 
-    /// Takes in `arrivals` over the last `dt` seconds, which `window` has recorded already.
+    /// Records `arrivals` over the last `dt` seconds, which `window` has recorded already.
     ///
     /// `horizon_s` is how far ahead forecasts are wanted, and so judged.
     pub fn observe(&mut self, window: &Window, arrivals: f64, dt: f64, horizon_s: f64) {
@@ -147,7 +147,7 @@ impl Forecaster {
             self.averages.iter_mut().for_each(|average| average.observe(arrivals / dt, dt));
         }
         let current = step_of(window.now());
-        // After a gap longer than the window only the steps still kept can be read.
+        // After a gap longer than the window, only the steps that the window still has can be read.
         self.next_step = self.next_step.max(current.saturating_sub((window.span_s() / STEP_S) as u64));
         while self.next_step < current {
             self.close_step(window, horizon_s);
@@ -255,7 +255,7 @@ impl Forecaster {
         self.recall.forecast(step_of(at))
     }
 
-    /// What each forecast says at time `now` about `now + horizon_s`.
+    /// What each forecast predicts at time `now` for `now + horizon_s`.
     pub(crate) fn members(&self, now: f64, horizon_s: f64) -> Option<[f64; MEMBERS]> {
         let mut members = [0.0; MEMBERS];
         for (member, average) in members.iter_mut().zip(&self.averages) {

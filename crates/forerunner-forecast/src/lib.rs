@@ -1,6 +1,6 @@
 //! Arrival and service-time forecasts and pool sizing for Forerunner: samples in, a target out.
 //!
-//! A [`Policy`] takes [`Observation`]s, what happened since the one before and how things stand, and answers each with
+//! A [`Policy`] gets [`Observation`]s: what happened since the one before, and the present state. It answers each with
 //! a [`Decision`]: how many agents are wanted, and why. The same code decides for the running pool, in the simulator
 //! and behind a pipe. There are:
 //!

@@ -95,7 +95,7 @@ impl PeriodDetector {
         let (mut before, mut here) = (score(SHORTEST - 1), score(SHORTEST));
         for lag in SHORTEST..longest {
             let after = score(lag + 1);
-            // Twice a period is one as well, and looks a little better by chance.
+            // Twice a period is a period as well, and can correlate a little better by chance.
             if here > before && here >= after && here > CLEAR && here > best.0 * 1.1 {
                 best = (here, Some(lag));
             }

@@ -38,7 +38,7 @@ pub struct PolicyLimits {
 }
 
 impl PolicyLimits {
-    /// Brings a size into `min..=max`.
+    /// Limits a size to `min..=max`.
     pub fn clamp(&self, size: u32) -> u32 {
         size.clamp(self.min, self.max.max(self.min))
     }
@@ -68,7 +68,7 @@ pub struct Observation {
     pub starting: u32,
     /// Mean context size of the completions, in tokens.
     pub mean_context_tokens: Option<f64>,
-    /// Agents that take nothing new and stop when idle.
+    /// Agents that get no new tasks and stop when idle.
     pub draining: u32,
     /// Greatest number of tasks on agents at once.
     pub peak_concurrency: u32,
@@ -91,7 +91,7 @@ pub struct Observation {
 }
 
 impl Observation {
-    /// Agents that exist or are on their way and may take tasks.
+    /// Agents that exist or start, and may get tasks.
     pub fn size(&self) -> u32 {
         self.in_flight.saturating_sub(self.draining).saturating_add(self.ready).saturating_add(self.starting)
     }
@@ -268,8 +268,8 @@ pub trait Policy: Send {
         false
     }
 
-    /// What each of `shares` of punctual tasks would have cost in the recent past; empty where a policy cannot tell, or not
-    /// yet.
+    /// What each of `shares` of punctual tasks would have cost in the recent past; empty if the policy does not know
+    /// it, or not yet.
     fn what_if(&self, _shares: &[f64]) -> Vec<WhatIf> {
         Vec::new()
     }
@@ -291,7 +291,7 @@ pub trait Policy: Send {
         None
     }
 
-    /// Takes up what [`Policy::save`] wrote; `away_s` seconds have passed since the last observation, and the next one
+    /// Restores what [`Policy::save`] wrote; `away_s` seconds have passed since the last observation, and the next one
     /// will have `t = 0` or later. Unreadable or outdated text is ignored; then the result is false.
     fn restore(&mut self, _saved: &str, _away_s: f64) -> bool {
         false

@@ -99,7 +99,7 @@ impl Predictive {
         measured.unwrap_or(self.limits.cold_start_s)
     }
 
-    /// Takes in what was seen and returns its time on the window's clock.
+    /// Records what was seen and returns its time on the window's clock.
     fn observe(&mut self, seen: &Observation) -> f64 {
         let cold_s = self.cold_start_s(seen);
         let horizon_s = cold_s + self.limits.tick_s;
@@ -110,7 +110,7 @@ impl Predictive {
         let mut since_s = today - learned.calendar.now();
         if std::mem::take(&mut self.fresh) {
             since_s = since_s.min(self.limits.tick_s);
-            // What the first observation reports is taken to have happened within one tick.
+            // What the first observation reports counts as if it had happened within one tick.
             learned.skip_to(now - self.limits.tick_s);
         }
         let before = learned.window.now();
@@ -133,7 +133,7 @@ impl Predictive {
         let shift = learned.service.observe(now - before, seen);
         let is_over = was_slower && shift.is_none() && !learned.service.is_changing();
         if is_over || shift.is_some_and(|shift| shift.after_s < shift.before_s) {
-            // What slower tasks needed is no reason to keep agents for faster ones.
+            // The need of slower tasks is no reason to retain agents for faster ones.
             learned.recent_needs = SlidingMaximum::default();
         }
         learned.observed_s += now - before;
@@ -171,7 +171,7 @@ impl Predictive {
                 false => members[EWMA_60],
             };
         }
-        // In a stall more tasks come than ever are there at once otherwise, and more agents would stand still as well.
+        // In a stall more tasks wait than are ever present otherwise, and more agents would not help.
         let rate = rates[EWMA_15].max(rates[EWMA_60]);
         let most_present = if learned.service.is_guessed() { (rate * service_s).max(1.0) } else { f64::INFINITY };
         let recalled = learned.calendar.recalled().map_or(0.0, |recalled| recalled.rate);
@@ -184,7 +184,7 @@ impl Predictive {
             fast: window.rate(Sample::Arrivals, FAST_S).unwrap_or(0.0),
             rising: rising_rate(window, horizon_s).unwrap_or(0.0),
             recalled,
-            // The few tasks of a quiet hour say little about how long those of a busy one take.
+            // The few tasks of a quiet hour are weak evidence of the durations of a busy one.
             recalled_service_s: if recalled > 0.0 { service_s.max(learned.service.recent_mean_s()) } else { service_s },
             service_s,
             service_slow_s: learned.service.slow_mean_s() * learned.service.factor(),
@@ -316,7 +316,7 @@ impl Policy for Predictive {
             self.learned.calendar.recalled().filter(|_| requirements.is_recalled(recent, pool.size(), asked));
         let need = if recalled.is_some() { wanted } else { need };
         let learning = !self.learned.has_learned() || now < self.settles_at;
-        // What is there for announced tasks alone is let go when they are done, whatever was learned.
+        // Agents for announced tasks alone stop when these have ended, whatever the pool has learned.
         let mut for_rest = bounded(recent.max(requirements.recalled));
         if learning {
             for_rest = for_rest.max(f64::from(self.learned.desired_for_rest.unwrap_or(self.learned.desired)));

@@ -21,7 +21,7 @@ impl Ewma {
         Self { tau_s, sum: 0.0, weight: 0.0 }
     }
 
-    /// Takes in that the value was `value` for the last `dt` seconds.
+    /// Records that the value was `value` for the last `dt` seconds.
     pub fn observe(&mut self, value: f64, dt: f64) {
         let keep = (-dt.max(0.0) / self.tau_s).exp();
         self.sum = sane(self.sum * keep + value * (1.0 - keep));
@@ -62,7 +62,7 @@ impl DampedHolt {
         Self { level: None, trend: 0.0 }
     }
 
-    /// Takes in the value of the next step.
+    /// Records the value of the next step.
     pub fn observe(&mut self, value: f64) {
         let Some(level) = self.level else {
             self.level = Some(sane(value));
@@ -91,7 +91,7 @@ impl Default for DampedHolt {
     }
 }
 
-/// `x`, or 0 where arithmetic on extreme inputs left nothing usable. Keeps one bad number from poisoning an average.
+/// `x`, or 0 where arithmetic on extreme inputs left nothing usable. Prevents that one bad number poisons an average.
 pub(crate) fn sane(x: f64) -> f64 {
     if x.is_finite() { x } else { 0.0 }
 }

@@ -19,15 +19,15 @@ use crate::{
 
 /// Time constant of the mean over the longer past, in seconds.
 const SLOW_TAU_S: f64 = 900.0;
-/// Durations kept for the residual life.
+/// Durations that are remembered for the residual life.
 const RECENT: usize = 512;
-/// Fewest durations the residual life is read from; with fewer it is taken as exponential.
+/// Fewest durations the residual life is read from; with fewer it counts as exponential.
 const FEW: usize = 20;
-/// Seconds a task is taken to need before the first has completed; weighs as much as [`PRIOR_WEIGHT`] tasks.
+/// Seconds that a task is assumed to need before the first has completed; weighs as much as [`PRIOR_WEIGHT`] tasks.
 const PRIOR_S: f64 = 5.0;
 const PRIOR_WEIGHT: f64 = 3.0;
-/// Standard errors a trend must be away from none before it is believed, and points that it must have: the error of a line
-/// through fewer says little.
+/// Standard errors a trend must be away from none before it is believed, and points that it must have: the error of a
+/// line through fewer is no evidence.
 const CLEAR: f64 = 3.0;
 const CLEAR_POINTS: usize = 8;
 
@@ -129,7 +129,7 @@ impl ServiceModel {
         self.sums.y = sane(self.sums.y + n * mean);
         if seen.completed.is_empty() {
             self.sums.yy = sane(self.sums.yy + n * mean * mean);
-            // A mean over several tasks hides their spread, so it must not stand for a duration.
+            // A mean over several tasks hides their spread, so it must not count as a duration.
             if seen.completions == 1 {
                 self.remember(mean);
             }
@@ -197,7 +197,7 @@ impl ServiceModel {
             _ => None,
         };
         let trend = by_context.or(own).or_else(|| self.capacity_trend(window, since_s).map(|share| share * mean));
-        // A change says where the mean is now; a line through both sides of it would only follow late.
+        // A change gives the present mean; a line through both sides of it would only follow late.
         let shift = if self.evidence.change.is_some() { 0.0 } else { trend.unwrap_or(0.0) * (horizon_s + lag_s) };
         let mean_s = (mean + sane(shift)).clamp(0.5 * mean, 2.0 * mean) * self.factor();
         ServiceForecast { mean_s, sd_s, trend: own.unwrap_or(0.0), by_context: by_context.is_some() }
@@ -205,7 +205,7 @@ impl ServiceModel {
 
     /// Clear change of busy agent-seconds per completion over the window, as a share per second; `None` without one.
     ///
-    /// While arrivals rise or fall, tasks on agents change before completions do, and say nothing about durations.
+    /// While arrivals rise or fall, tasks on agents change before completions do, and prove nothing about durations.
     fn capacity_trend(&self, window: &Window, since_s: f64) -> Option<f64> {
         let arrivals = Trend::of_last(window, Sample::Arrivals, since_s)?;
         let capacity = Trend::of_last(window, Sample::Capacity, since_s)?;
@@ -255,7 +255,7 @@ impl ServiceModel {
         })
     }
 
-    /// Tasks that one agent starts within `within_s` seconds if it takes one after another, on average; at least 1.
+    /// Tasks that one agent starts within `within_s` seconds, one after another, on average; at least 1.
     ///
     /// The mean number of renewals in the last 512 durations laid end to end (Cox, "Renewal Theory", §3), stretched so
     /// that their mean is `mean_s`; 1 where there are few.

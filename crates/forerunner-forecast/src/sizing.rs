@@ -31,7 +31,7 @@ impl Load {
         stay + self.dispersion * self.rate * self.service_s * (1.0 - self.still_there)
     }
 
-    /// Agents that hold all tasks with the confidence of `z` standard deviations: `mean + z sqrt(variance)`.
+    /// Agents that have room for all tasks with the confidence of `z` standard deviations: `mean + z sqrt(variance)`.
     ///
     /// Modified-offered-load staffing (Jennings, Mandelbaum, Massey & Whitt 1996, "Server staffing to meet time-varying
     /// demand"); square-root staffing (Halfin & Whitt 1981) is its limit far ahead.
@@ -80,7 +80,7 @@ pub fn erlang_c(agents: u32, offered: f64) -> f64 {
 
 /// Quantile of the standard normal distribution, for `p` in (0, 1).
 ///
-/// Acklam's rational approximation (2003), relative error below 1.2e-9; `p` outside is taken as the nearest inside.
+/// Acklam's rational approximation (2003), relative error below 1.2e-9; `p` outside counts as the nearest inside.
 pub fn normal_quantile(p: f64) -> f64 {
     const A: [f64; 6] = [
         -3.969683028665376e1,

@@ -10,7 +10,7 @@ pub const MAX_STABILIZATION_S: f64 = 3600.0;
 /// A sliding maximum over time.
 ///
 /// Keeps only needs that a later, greater one has not made irrelevant (the monotonic queue), so adding and asking cost
-/// constant time on average. Of needs that fall within a second only the first is kept, which bounds the length.
+/// constant time on average. Of needs that fall within a second only the first is stored, which bounds the length.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct SlidingMaximum {
     /// Times and needs; times rise, needs fall.

@@ -80,17 +80,17 @@ impl Trend {
     }
 }
 
-/// Steps of five seconds that a rise is looked for in.
+/// Steps of five seconds that the search for a rise covers.
 const RISE_STEPS: u64 = 12;
 const RISE_STEP_S: u32 = 5;
-/// Standard errors the slope must be above none, or chance would be taken for a rise every few minutes.
+/// Standard errors the slope must be above none, or chance would count as a rise every few minutes.
 const RISE_SIGMAS: f64 = 3.0;
 
 /// The arrival rate `ahead_s` seconds on if it goes on rising as in the last minute; `None` without a clear rise.
 ///
-/// A line through complete steps of five seconds. Its error is taken as no smaller than that of Poisson counts, as evenly
-/// spaced arrivals would make any wobble clear. Averages lag a ramp by their time constant, and forecasts that know trends
-/// can be judged only a horizon later; this is what bridges that time.
+/// A line through complete steps of five seconds. Its error is at least that of Poisson counts, since evenly spaced
+/// arrivals would make any wobble clear. Averages lag a ramp by their time constant, and forecasts that know trends can
+/// be judged only a horizon later; this is what bridges that time.
 pub fn rising_rate(window: &Window, ahead_s: f64) -> Option<f64> {
     let step = u64::from(RISE_STEP_S);
     let end = (window.now() / f64::from(RISE_STEP_S)) as u64;

@@ -29,7 +29,8 @@ const RECENT_TASKS: f64 = 64.0;
 pub struct RecentServiceTime(Option<f64>);
 
 impl RecentServiceTime {
-    /// Takes in how long the tasks took that completed since the last call, and returns the mean. It begins at `forecast_s`.
+    /// Records the durations of the tasks that completed since the last call, and returns the mean. It begins at
+    /// `forecast_s`.
     pub fn follow(&mut self, completions: u64, mean_service_s: Option<f64>, forecast_s: f64) -> f64 {
         let recent_s = self.0.get_or_insert(forecast_s);
         if let Some(mean_s) = mean_service_s {
@@ -75,8 +76,8 @@ impl Cause {
 /// Watches single events for a picture that no longer fits the last forecast.
 ///
 /// Fed on every task, so each call is a handful of instructions and none allocates. After a trigger the caller asks the
-/// policy and tells the detector what is expected now with [`EventDetector::expect`]; until then the same kind of event
-/// does not trigger again. A trigger within 100 ms of the last is returned by the first call after that.
+/// policy, and passes the new expectation to [`EventDetector::expect`]; until then the same kind of event does not
+/// trigger again. A trigger within 100 ms of the last is returned by the first call after that.
 #[derive(Debug, Clone)]
 pub struct EventDetector {
     slot_end: f64,
@@ -175,7 +176,7 @@ impl EventDetector {
         self.raise(t, Cause::ServiceShift)
     }
 
-    /// Looks at how many tasks wait and how many agents are idle at `t`.
+    /// Checks how many tasks wait and how many agents are idle at `t`.
     ///
     /// A backlog is news when it forms, and each time it has doubled.
     #[inline]
@@ -221,7 +222,7 @@ impl EventDetector {
     fn learn_spread(&mut self, service_s: f64) {
         const WEIGHT: f64 = 0.01;
         let Some(variance) = self.variance else {
-            // One duration says nothing about the spread; as much as the mean is that of exponential durations.
+            // One duration is no evidence of the spread; as much as the mean is that of exponential durations.
             (self.mean, self.variance) = (service_s, Some(service_s * service_s));
             return;
         };

@@ -14,7 +14,7 @@ pub struct UtilisationSettings {
     pub scale_up_threshold: f64,
     /// Below this share it shrinks by one, in [0, 1) and below `scale_up_threshold`.
     pub scale_down_threshold: f64,
-    /// Seconds between two looks, above 0.
+    /// Seconds between two evaluations, above 0.
     pub interval_s: f64,
     /// Whether nothing is decided while an agent is starting, as by a loop that awaits each start.
     pub await_start: bool,
@@ -57,8 +57,9 @@ impl UtilisationSettings {
 
 /// Grows by one above an upper share of busy agents and shrinks by one below a lower share, at most once an interval.
 ///
-/// Agents that are starting count as agents, unless set otherwise, so it does not ask again for what is on its way. Which idle agent goes is
-/// the pool's choice. Kept as a baseline, and for pools whose load hardly moves: it sees neither arrivals nor the queue.
+/// Agents that are starting count as agents, unless set otherwise, so it does not ask again for agents that start.
+/// Which idle agent goes is the pool's choice. It is a baseline, and suits pools whose load hardly changes: it sees
+/// neither arrivals nor the queue.
 #[derive(Debug, Clone)]
 pub struct Utilisation {
     settings: UtilisationSettings,

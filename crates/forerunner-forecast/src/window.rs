@@ -7,7 +7,7 @@ use crate::{Arrival, Observation};
 /// Width of one bucket, in seconds.
 pub const BUCKET_S: f64 = 1.0;
 
-/// Seconds a window covers unless told otherwise.
+/// Seconds that a window covers by default.
 pub const DEFAULT_WINDOW_S: u32 = 300;
 
 /// Fewest seconds a window may cover; shorter ones are widened.
@@ -65,7 +65,7 @@ impl Bucket {
     }
 }
 
-/// One point of a series: the middle of its step, the mean or rate there, and how much stands behind it.
+/// One point of a series: the middle of its step, the mean or rate there, and the weight of its evidence.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Point {
     /// Middle of the step, in seconds on the window's clock.
@@ -79,7 +79,7 @@ pub struct Point {
 /// A rolling window of one-second buckets.
 ///
 /// Time that nobody observed counts for nothing: a rate is a count divided by the seconds observed, so neither the
-/// first seconds after a start nor a gap after a restart look like silence. Allocates once, when made.
+/// first seconds after a start nor a gap after a restart count as silence. Allocates once, when made.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Window {
     buckets: Vec<Bucket>,
@@ -111,10 +111,10 @@ impl Window {
         self.now = self.now.max(t);
     }
 
-    /// Takes in what `seen` says about the time since the observation before. `t` is its time on the window's clock.
+    /// Records what `seen` reports about the time since the observation before. `t` is its time on the window's clock.
     ///
     /// Arrivals go where their own times put them if those are given, else evenly over the interval, as do starts and
-    /// completions. `shift` is added to the times in `seen` to bring them to the window's clock.
+    /// completions. `shift` is added to the times in `seen` to convert them to the window's clock.
     pub fn record(&mut self, t: f64, shift: f64, seen: &Observation) {
         let from = self.now.max(t - self.span_s());
         self.advance(t);
@@ -156,7 +156,7 @@ impl Window {
         (weight > 0.0).then(|| sum / weight)
     }
 
-    /// Sum and weight of a quantity over the buckets `first..end`, as far as they are still kept.
+    /// Sum and weight of a quantity over the buckets `first..end`, as far as the window still has them.
     ///
     /// The weight is in seconds observed for rates, else in tasks or samples.
     pub fn total(&self, what: Sample, first: u64, end: u64) -> (f64, f64) {
@@ -231,7 +231,7 @@ impl Window {
     }
 }
 
-/// Number of the bucket that holds time `t`.
+/// Number of the bucket that contains time `t`.
 fn number(t: f64) -> u64 {
     (t / BUCKET_S).max(0.0) as u64
 }

@@ -24,7 +24,8 @@ const SHOWN_INPUT_BYTES: usize = 8 << 10;
 pub(super) enum Played {
     /// It has ended.
     Ended(Box<TurnMachine>),
-    /// Its agent asks a person. The turn is held if the task has a context, by which it finds its way back.
+    /// Its agent asks a person. The process keeps the turn open if the task has a context, by which placement finds the
+    /// process again.
     Asks(Option<Box<HeldTurn>>, Box<Question>),
 }
 

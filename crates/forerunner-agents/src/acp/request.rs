@@ -23,7 +23,7 @@ pub(super) fn initialize(version: u32, offers_files: bool) -> Value {
     }
 }
 
-/// What an agent said of itself.
+/// What an agent reports about itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Capabilities {
     pub version: u32,

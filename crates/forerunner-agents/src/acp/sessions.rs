@@ -26,7 +26,7 @@ pub(super) struct SessionTable {
 #[derive(Debug)]
 struct Entry {
     session: Session,
-    /// Of the items that the session stands for.
+    /// The hash of the items that the session contains.
     content: ItemHash,
     version: u64,
     bytes: u64,
@@ -45,7 +45,7 @@ impl SessionTable {
         Some((entry.session.clone(), entry.content == content(items)))
     }
 
-    /// Notes that a session stands for these items.
+    /// Notes that a session contains these items.
     pub fn record(&mut self, id: &ContextId, session: Session, version: u64, items: &[Item]) {
         self.uses += 1;
         let bytes = items.iter().map(|item| item.size_bytes() as u64).sum();

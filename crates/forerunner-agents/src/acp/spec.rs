@@ -29,7 +29,7 @@ use crate::{
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct AcpSpec {
-    /// A preset: one of [`PRESETS`](super::PRESETS). What the other settings say wins over it.
+    /// A preset: one of [`PRESETS`](super::PRESETS). Other settings override it.
     #[serde(default)]
     pub agent: Option<String>,
     /// Program and arguments, passed as they are. By default those of the preset.
@@ -206,7 +206,7 @@ impl AcpSpec {
         self.process().validate()
     }
 
-    /// The preset, or what holds of agents that are none.
+    /// The preset, or the defaults of agents that have none.
     pub(super) fn preset(&self) -> Option<&'static Preset> {
         self.agent.as_deref().and_then(Preset::named)
     }

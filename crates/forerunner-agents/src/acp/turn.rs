@@ -128,7 +128,7 @@ impl TurnMachine {
         &self.usage
     }
 
-    /// Why the turn failed although its end does not say so.
+    /// Why the turn failed, if its end does not show it.
     pub fn failure(&self) -> Option<&str> {
         self.failure.as_deref()
     }

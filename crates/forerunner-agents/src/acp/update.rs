@@ -173,7 +173,7 @@ impl Raw {
         }
     }
 
-    /// Codex says `end_turn` after a failure, and that its thread is in `systemError`.
+    /// After a failure Codex ends the turn with `end_turn`, and reports that its thread is in `systemError`.
     fn failure(&self) -> Option<String> {
         let meta: Value = serde_json::from_str(self.meta.as_ref()?.get()).ok()?;
         let status = meta.pointer("/codex/threadStatus")?;

@@ -12,7 +12,7 @@ const BURST: f64 = 1.0 / 12.0;
 pub(super) struct Limiter {
     requests: Option<Bucket>,
     tokens: Option<Bucket>,
-    /// When the provider accepts requests again, if it said so.
+    /// When the provider accepts requests again, if it sent that time.
     closed_until: Option<Instant>,
 }
 

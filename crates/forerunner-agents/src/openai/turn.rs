@@ -46,7 +46,7 @@ pub(super) struct Turn {
     pub(super) tool_calls: Vec<Value>,
     /// The model that answered.
     pub(super) model: Option<String>,
-    /// The tokens that it used, if the endpoint says so.
+    /// The tokens that it used, if the endpoint reports them.
     pub(super) usage: Option<Usage>,
     /// The items that the context gains after the messages of the task.
     #[serde(skip)]

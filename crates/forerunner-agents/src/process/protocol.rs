@@ -252,7 +252,7 @@ impl RpcError {
         self.data.retryable
     }
 
-    /// Returns what the agent says of what it depends on, if it blames that.
+    /// Returns the dependency fault that the agent reports, if it reports one.
     pub(super) const fn dependency(&self) -> Option<DependencyFault> {
         self.data.dependency
     }

@@ -1,4 +1,4 @@
-//! A model provider on loopback that answers what a test tells it to, and records what it is asked.
+//! A model provider on loopback that gives the answers of a test, and records requests.
 
 use std::{
     collections::VecDeque,

@@ -192,7 +192,7 @@ impl DependencyCircuit {
                 outage.phase = Phase::Limited { limit: 1.0 + step, not_before: now, failures_in_a_row: 0 };
                 outage.failed_in_a_row = 0;
                 self.recovered_at = Some(now);
-                // What failed before says nothing of now.
+                // Earlier failures prove nothing about the dependency now.
                 self.recent.clear();
                 Some(CircuitChange::Recovering)
             }
@@ -229,7 +229,7 @@ impl DependencyCircuit {
         FailureVerdict { excused, change }
     }
 
-    /// Notes that an attempt ended in a way that says nothing of the dependency.
+    /// Notes that an attempt ended in a way that proves nothing about the dependency.
     pub fn ended(&mut self, task: TaskId, now: Timestamp) {
         let Some(outage) = &mut self.outage else { return };
         let was_current = outage.in_flight.remove(&task);
@@ -262,7 +262,7 @@ impl DependencyCircuit {
         self.outage.is_none() && self.recent.is_suspicious(now)
     }
 
-    /// Returns how the circuit stands.
+    /// Returns the state of the circuit.
     pub fn report(&self) -> DependencyReport {
         let Some(outage) = &self.outage else {
             return DependencyReport { recovered_at: self.recovered_at, ..DependencyReport::default() };

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::CircuitState;
 use crate::Timestamp;
 
-/// How a dependency circuit stands.
+/// The state of a dependency circuit.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[cfg_attr(feature = "openapi", derive(utoipa::ToSchema))]
 #[serde(default)]

@@ -21,7 +21,7 @@ const TASKS_TO_SUSPECT: usize = 2;
 const SHARE_TO_SUSPECT: f64 = 0.1;
 /// For how long after a failure.
 const SUSPICIOUS: Duration = Duration::from_secs(5);
-/// What is older says nothing of now.
+/// Older results prove nothing about the dependency now.
 const FORGET: Duration = Duration::from_secs(600);
 
 /// How an attempt ended.

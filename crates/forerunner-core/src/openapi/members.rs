@@ -1,7 +1,8 @@
 //! Members of objects in an OpenAPI document.
 //!
-//! Some types have variants with members of their own. As alternatives they would say that best, but what is made of another
-//! and of alternatives is more than generators of clients take. So each is one object, whose members are not always there.
+//! Some types have variants with members of their own. Alternatives would describe them best, but generators of clients
+//! cannot handle a schema that combines another one with alternatives. So each is one object, whose members are not
+//! always there.
 
 use utoipa::{
     ToSchema,

@@ -101,8 +101,8 @@ impl ContextResidency {
         self.returns = returns;
     }
 
-    /// What the contexts of an agent are worth: what they cost to bring back, times the chance that they are wanted before
-    /// another agent could be ready. While no chance is known, their freshness stands for it.
+    /// What the contexts of an agent are worth: the cost of restoring them, times the chance that a task needs them
+    /// before another agent could be ready. While that chance is unknown, their freshness replaces it.
     pub fn worth(&self, agent: AgentId, rates: &Rates, now: Timestamp) -> f64 {
         let worth = |held: &ResidentSet<ContextId>| match self.returns.is_empty() {
             true => held.worth_bytes(rates, now),

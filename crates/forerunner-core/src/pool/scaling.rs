@@ -1,4 +1,4 @@
-//! Brings the number of agents to the target.
+//! Starts and stops agents until their number is the target.
 
 use super::{AgentRecord, PoolAction, PoolMachine, ScaleDownOrder};
 use crate::{AgentId, AgentState, Circuit, Timestamp};

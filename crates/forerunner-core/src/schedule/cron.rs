@@ -24,8 +24,8 @@ use crate::{Error, Timestamp, ids::shortened};
 pub const MAX_CRON_BYTES: usize = 256;
 /// Hours of an expression of every hour.
 const EVERY_HOUR: usize = 24;
-/// Changes of clocks that are looked past for one occurrence: more than two a year for the years that an expression can
-/// be silent (a leap day on one day of the week: 40).
+/// Changes of clocks that the search passes for one occurrence: more than two a year for the years that an expression
+/// can be silent (a leap day on one day of the week: 40).
 const MOST_CHANGES: usize = 256;
 
 /// A cron expression, and the time zone whose clocks it means.

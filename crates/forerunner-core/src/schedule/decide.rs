@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{CatchUp, Overlap, Schedule, ScheduleState};
 use crate::Timestamp;
 
-/// An occurrence that is later than this was missed; up to this it is late, and comes whatever `catch_up` says.
+/// An occurrence that is later than this was missed; until then it is late, and is submitted whatever `catch_up` is.
 pub const GRACE: Duration = Duration::from_secs(60);
 /// Most occurrences that are caught up after an outage.
 pub const MAX_CATCH_UP: usize = 1_000;
@@ -61,11 +61,12 @@ pub enum Step {
         /// Why.
         reason: SkipReason,
     },
-    /// Forget what was decided ahead of this time: the clock was wrong. Keys still tell occurrences that came.
+    /// Forget what was decided ahead of this time: the clock was wrong. Idempotency keys still identify the occurrences
+    /// that were submitted.
     SetBack(Timestamp),
 }
 
-/// Decides about the first undecided occurrence of a schedule. `is_active` says whether a task of it has not ended.
+/// Decides about the first undecided occurrence of a schedule. `is_active` is whether a task of it has not ended.
 ///
 /// Each step but [`Step::Wait`] decides at least one occurrence, or sets the state back to `now`.
 pub fn next_step(schedule: &Schedule, state: &ScheduleState, is_active: bool, now: Timestamp) -> Step {

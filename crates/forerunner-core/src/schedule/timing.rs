@@ -11,7 +11,7 @@ const WALKED: Duration = Duration::from_secs(64);
 /// When the occurrences of a schedule are.
 #[derive(Debug, Clone)]
 pub(crate) enum Timing {
-    /// As a cron expression says.
+    /// At the times of a cron expression.
     Cron(Box<CronTiming>),
     /// At `from`, and then evenly.
     Every { every: Duration, from: Timestamp },

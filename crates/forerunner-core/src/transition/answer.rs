@@ -16,7 +16,7 @@ pub(super) fn ask(requests: &Payload, until: Option<Timestamp>) -> Transition {
 pub struct Answered {
     /// The task.
     pub task: TaskId,
-    /// What the task had when the client was heard: the answer is to this, and to nothing that the agent asked since.
+    /// The questions that the client saw: the answer is to this, and to nothing that the agent asked since.
     pub asked: Payload,
     /// The same, with the answer.
     pub requests: Payload,

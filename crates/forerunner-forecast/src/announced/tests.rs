@@ -4,7 +4,7 @@ fn seen(arrivals: u64, announced: &[(f64, u64)]) -> Observation {
     Observation { arrivals, announced: announced.to_vec(), ..Observation::default() }
 }
 
-/// Looks as far as 11 s ahead, with tasks of five seconds.
+/// Plans 11 s ahead, with tasks of five seconds.
 fn load(announcements: &Announcements, now: f64) -> AnnouncedLoad {
     bounded_load(announcements, now, f64::INFINITY)
 }

@@ -105,7 +105,7 @@ impl Hpa {
         })
     }
 
-    /// The size that brings use to the target, for `used` agents' worth of use.
+    /// The size at which use is the target, for `used` agents' worth of use.
     fn proposed(&self, current: u32, ready: f64, used: f64) -> u32 {
         let HpaSettings { target, tolerance, .. } = self.settings;
         let starting = f64::from(current) - ready;

@@ -135,8 +135,8 @@ impl Days<'_> {
         greatest
     }
 
-    /// Today's level as a ratio to the mean of that of past days: the middle one of the ratios of ten-minute counts, so that
-    /// a burst in the last hour says nothing.
+    /// Today's level as a ratio to the mean of that of past days: the middle one of the ratios of ten-minute counts, so
+    /// that a burst in the last hour does not count.
     fn ratio(&self, days: &[u64]) -> f64 {
         let mut ratios = [1.0; TENS as usize];
         for (ten, ratio) in ratios.iter_mut().enumerate() {

@@ -22,7 +22,7 @@ const EXACT: usize = 32;
 /// Ratio of each count that can be kept to the one before, beyond that: counts are at most 2.7 % off, below what chance
 /// does to them up to 1,300 tasks a minute. The greatest is 4.4 million.
 const STEP: f64 = 1.055;
-/// Latest minute since the begin taken for real: see [`clean`](crate::predictive::clean).
+/// Latest minute since the begin that is believed: see [`clean`](crate::predictive::clean).
 const LATEST: u64 = 1 << 40;
 /// Minutes on either side that a count is averaged with, where they are alike.
 const ALIKE_WITHIN: u64 = 3;

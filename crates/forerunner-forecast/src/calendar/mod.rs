@@ -25,7 +25,7 @@ const FARTHEST: u64 = 60;
 const KEEP_JUDGED: f64 = 0.95;
 /// Least share of expectations that came true for more of them to be acted upon.
 const TRUSTED: f64 = 0.5;
-/// Most seconds since the begin taken for real.
+/// Most seconds since the begin that are believed.
 const MOST_S: f64 = 1e13;
 
 /// What is recalled at the horizon.

@@ -15,8 +15,8 @@ impl Life {
         Self { calendar: Calendar::default(), horizon_s }
     }
 
-    /// Lives through a day of so many tasks each minute and says in which minutes of it something was recalled, and the
-    /// greatest rate that was.
+    /// Feeds a day of so many tasks each minute. Returns the minutes in which something was recalled, and the greatest
+    /// recalled rate.
     fn day(&mut self, count: impl Fn(u64) -> f64) -> (Vec<u64>, f64) {
         let (mut minutes, mut greatest) = (Vec::new(), 0.0f64);
         for minute in 0..DAY {
@@ -117,7 +117,7 @@ fn after_a_week_working_days_are_told_from_weekends() {
     let expected: Vec<bool> = (0..21)
         .map(|day| match day {
             0 | 1 | 6 => false,
-            // The first Saturday looks like any day after two of work.
+            // The first Saturday cannot be distinguished from a day after two working days.
             2..=5 => true,
             day => day % 7 < 5,
         })

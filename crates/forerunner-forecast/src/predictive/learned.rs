@@ -14,7 +14,7 @@ use crate::{
     window::Window,
 };
 
-/// Version of the text that [`Predictive::save`] writes; texts of another version are not taken up.
+/// Version of the text that [`Predictive::save`] writes; texts of another version are not restored.
 const SAVED_VERSION: u32 = 4;
 /// Completions and seconds before the pool may shrink: there is nothing to judge a lull by yet.
 const LEARN_COMPLETIONS: f64 = 20.0;

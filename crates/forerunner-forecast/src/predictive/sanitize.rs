@@ -1,10 +1,10 @@
-//! Keeps impossible numbers out.
+//! Rejects impossible numbers.
 
 use std::borrow::Cow;
 
 use crate::{Observation, rate::sane};
 
-/// Greatest time, duration or token count taken for real; some thirty thousand years of seconds.
+/// Greatest time, duration or token count that is believed; some thirty thousand years of seconds.
 const MOST: f64 = 1e12;
 
 /// The observation, or a copy without what cannot be: times that are not finite or run backwards, negative or absurd

@@ -104,7 +104,8 @@ fn a_pool_with_few_tasks_shrinks_again() {
     assert_eq!(last, Some(1));
 }
 
-/// As seen with rules that keep a spare agent, or hold for long, and come into charge hours after the last task.
+/// As seen with rules that retain a spare agent, or have a long stabilisation time, and come into charge hours after
+/// the last task.
 #[test]
 fn an_empty_pool_stays_empty_without_a_task_whichever_rule_comes_into_charge() {
     let empty = PolicyLimits { min: 0, ..limits() };
@@ -182,7 +183,7 @@ fn a_restart_does_not_forget_what_was_announced() {
     };
     before.decide(&seen(0.0, 0, &[(60.0, 40)]));
     let saved = before.save().expect("it has a memory");
-    // Away for 55 s: less than a horizon is left, and nothing else tells that the tasks were known long before.
+    // Away for 55 s: less than a horizon is left, and nothing else shows that the tasks were known long before.
     for text in [saved.as_str(), "{}"] {
         let mut after = policy();
         assert_eq!(after.restore(text, 55.0), text != "{}");

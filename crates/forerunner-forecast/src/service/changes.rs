@@ -9,7 +9,7 @@ use crate::rate::sane;
 const SETTLED_WEIGHT: f64 = 4.0;
 /// Seconds for which a change is named after it was settled.
 const SETTLED_NAMED_S: f64 = 60.0;
-/// A task that has lasted for so many times the longest duration known is taken to stay.
+/// A task that has lasted for so many times the longest duration known is assumed to stay.
 const STUCK: f64 = 1.2;
 /// Range of the standard deviation of durations over their mean, where it is estimated from means.
 const SCATTER: (f64, f64) = (0.1, 2.0);
@@ -25,7 +25,7 @@ impl ServiceModel {
             let mean_s = self.recent_mean_s().max(1e-6);
             return Some((self.evidence.lives.shape(mean_s), mean_s));
         }
-        // Where only means over several tasks are known, their scatter tells that of durations.
+        // Where only means over several tasks are known, the scatter of durations follows from theirs.
         let has_means_only = self.completed >= FEW as f64;
         has_means_only.then(|| {
             let scatter = self.sums.scatter_of_means().clamp(SCATTER.0, SCATTER.1);
@@ -111,7 +111,7 @@ impl ServiceModel {
         self.evidence.change.is_some_and(|change| change.factor > 1.0 && !change.is_shown)
     }
 
-    /// By what factor tasks are taken to be slower than the durations known; 1 where they are not.
+    /// The factor by which tasks are believed to be slower than the durations known; 1 where they are not.
     pub fn factor(&self) -> f64 {
         self.evidence.change.map_or(1.0, |change| change.factor)
     }

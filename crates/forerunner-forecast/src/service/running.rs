@@ -54,7 +54,7 @@ pub(super) struct Running {
     /// In order of time; none is empty.
     groups: VecDeque<Group>,
     now: f64,
-    /// What the last observation brought; the buffers are reused.
+    /// The changes of the last observation; the buffers are reused.
     ended: Vec<EndedTask>,
     age_spans: Vec<AgeSpan>,
 }

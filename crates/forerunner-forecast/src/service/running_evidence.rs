@@ -1,4 +1,4 @@
-//! What the tasks on agents say about durations.
+//! The evidence of the tasks on agents about durations.
 
 use std::collections::VecDeque;
 
@@ -13,7 +13,7 @@ use crate::Observation;
 /// Observations with completions that wait to be learned from, at most; of more the newest.
 const MOST_PENDING: usize = 512;
 
-/// What the tasks on agents say, and about what.
+/// The evidence of the tasks on agents, and what it is compared with.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(super) struct RunningEvidence {
     pub running: Running,

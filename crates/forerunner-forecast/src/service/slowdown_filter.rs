@@ -27,7 +27,7 @@ const CERTAIN: f64 = 0.95;
 /// than a guess. After a stall many tasks that took long end at once, and the next ones are as quick as ever.
 const SHOWN: f64 = 4.0;
 const SHOWN_MEANS: f64 = 3.0;
-/// Most by which tasks are taken to be slower until then: more agents do not mend a stall.
+/// The greatest factor that is believed until then: more agents do not mend a stall.
 const UNSHOWN_MOST: f64 = 5.0;
 
 /// By what factor tasks take longer than the reference, as a belief over factors in steps of a quarter of an octave.
@@ -38,7 +38,7 @@ const UNSHOWN_MOST: f64 = 5.0;
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct SlowdownFilter {
     belief: [f64; FACTORS],
-    /// Completions since the change was first believed that took about as long as it says.
+    /// Completions since the change was first believed whose durations fit it.
     shown: f64,
     /// Seconds since the first of them, less those that it takes to be sure.
     shown_s: f64,
@@ -47,7 +47,7 @@ pub(super) struct SlowdownFilter {
 /// A change that is believed.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct Change {
-    /// By how much longer tasks are taken to take: above 1 for slower ones.
+    /// The factor by which tasks are believed to last longer: above 1 for slower ones.
     pub factor: f64,
     /// The same without caution.
     guess: f64,

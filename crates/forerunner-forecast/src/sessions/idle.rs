@@ -40,7 +40,7 @@ impl Idle {
         number
     }
 
-    /// Takes a session out. Returns the bin that it was in; `None` if it was forgotten before.
+    /// Removes a session. Returns the bin that it was in; `None` if it was forgotten before.
     pub fn leave(&mut self, cohort: u64, class: usize) -> Option<usize> {
         let bin = self.bin_of(cohort)?;
         let at = usize::try_from(cohort.checked_sub(self.first)?).ok()?;

@@ -29,7 +29,7 @@ const BLOCKED_S: f64 = 600.0;
 const MOST_BLOCKED: usize = 1_024;
 /// Time constant of the rate of new sessions and of tasks without one, in seconds.
 const NEW_TAU_S: f64 = 120.0;
-/// Part of the time between two observations that a pause which none of them saw is taken to have lasted.
+/// The assumed length of a pause that no observation saw, as a part of the time between two observations.
 const UNSEEN: f64 = 0.5;
 
 /// What is known of the sessions of a pool.
@@ -59,7 +59,7 @@ impl Default for Sessions {
     }
 }
 
-/// What an observation brings, in arrivals that could start.
+/// The arrivals of an observation that could start.
 struct Turns<'a> {
     arrived: Vec<Arrival>,
     /// The same for those that had been announced.
@@ -70,8 +70,8 @@ struct Turns<'a> {
 }
 
 impl Sessions {
-    /// Takes in what was seen at `now`, `dt` seconds after the observation before. The last `announced` arrivals had been
-    /// announced early.
+    /// Records what was seen at `now`, `dt` seconds after the observation before. The last `announced` arrivals had
+    /// been announced early.
     ///
     /// Returns the observation with the arrivals that could start, and how many of these, the last ones, were announced.
     pub fn observe<'a>(
@@ -104,7 +104,7 @@ impl Sessions {
         turns.observation(listed, announced)
     }
 
-    /// Whether sessions are followed, so that a forecast by them says more than an average.
+    /// Whether sessions are followed, so that a forecast by them is better than an average.
     pub fn are_known(&self) -> bool {
         !self.table.sessions.is_empty() && self.pauses.are_known()
     }
@@ -224,7 +224,7 @@ impl Sessions {
         }
     }
 
-    /// Takes a session out whose turn goes on for very long.
+    /// Removes a session whose turn lasts for very long.
     fn release(&mut self, number: u64, task: u64) {
         self.table.tasks.remove(&task);
         if let Some(session) = self.table.sessions.remove(&number) {

@@ -31,7 +31,7 @@ impl Sessions {
         let mut arrivals: Expected = [[0.0; PARTS]; CLASSES];
         arrivals[0] = [self.new.value().unwrap_or(0.0) * dt; PARTS];
         self.add_returns(&mut arrivals, dt, &hazards);
-        // Where events of two parts meet, each is taken to be in the middle of its part.
+        // Where events of two parts meet, each counts as if it were in the middle of its part.
         let middle = |parts: usize| (parts as f64 + 0.5) * dt;
         let ended = (ahead.survival)(std::array::from_fn(middle)).map(|lasting| 1.0 - lasting);
         let left: [f64; PARTS] = std::array::from_fn(|part| {

@@ -2,11 +2,10 @@
 
 use std::collections::{HashMap, VecDeque};
 
-/// Most sessions that are followed, and most turns at once. Of more, those that nothing was heard of for longest are
-/// forgotten.
+/// Most sessions that are followed, and most turns at once. Of more, those without an event for longest are forgotten.
 pub(super) const MOST: usize = 65_536;
 
-/// Where a session stands.
+/// The state of a session.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum State {
     /// Between two turns.
@@ -55,7 +54,7 @@ pub(super) struct Table {
 }
 
 impl Table {
-    /// The next session that has been idle since `before` or earlier, or is one too many. It is taken out.
+    /// The next session that has been idle since `before` or earlier, or is one too many. It is removed.
     pub fn next_forgotten(&mut self, before: f64) -> Option<Session> {
         loop {
             let too_many = self.sessions.len() > MOST || self.idle.len() > 2 * MOST;
@@ -80,7 +79,7 @@ impl Table {
     }
 }
 
-/// Takes the first entry that is from `before` or earlier, or any if there are too many.
+/// Removes the first entry that is from `before` or earlier, or any if there are too many.
 fn next_of(entries: &mut VecDeque<(u64, f64)>, before: f64, too_many: bool) -> Option<(u64, f64)> {
     let is_due = entries.front().is_some_and(|(_, since)| too_many || *since <= before);
     if is_due { entries.pop_front() } else { None }

@@ -63,11 +63,12 @@ struct RuleScore {
 /// Picks the cheapest rule that meets the goal; where the goal is not worth its price, the rule with the least cost plus
 /// price times late tasks.
 ///
-/// Margins come in steps, and a step may make ten times fewer tasks late. Between a rule that meets the goal and the one
-/// with the next smaller margin that does not, cost is taken to be linear in the margin and the count of late tasks exponential, as in the
-/// tail of a distribution; the margin that just meets the goal is what the rule is compared with, and is used.
+/// Margins come in steps, and a step may make ten times fewer tasks late. Between a rule that meets the goal and the
+/// one with the next smaller margin that does not, cost is assumed to be linear in the margin and the count of late
+/// tasks exponential, as in the tail of a distribution; the margin that just meets the goal is what the rule is
+/// compared with, and is used.
 ///
-/// Counts of late tasks are taken with a doubt that fades with history, so with little of it a careful rule wins.
+/// Counts of late tasks have a doubt that fades with history, so with little history a careful rule wins.
 pub(crate) fn choose(record: Record<'_>, criteria: Criteria<'_>, current: usize) -> Choice {
     let Record { scores, next_smaller_margin, tasks, seconds, .. } = record;
     let per_s = |sums: &Sums| 0.5 * (sums.short() / seconds.short().max(1.0) + sums.long() / seconds.long().max(1.0));

@@ -27,7 +27,7 @@ struct Arrival {
 }
 
 impl EventFeed {
-    /// Records what happened between `from` and `to` on the window's clock; `shift_s` brings times in `seen` to it.
+    /// Records what happened between `from` and `to` on the window's clock; `shift_s` converts times in `seen` to it.
     pub fn observe(&mut self, from: f64, to: f64, shift_s: f64, seen: &Observation) {
         if seen.arrived.len() as u64 == seen.arrivals {
             let mut last = self.tasks.back().map_or(0.0, |task| task.at);

@@ -36,7 +36,7 @@ impl Default for Levels {
 }
 
 impl Levels {
-    /// Takes in that `arrivals` tasks found `in_system` tasks within the last `dt` seconds.
+    /// Records that `arrivals` tasks found `in_system` tasks within the last `dt` seconds.
     pub fn observe(&mut self, dt: f64, arrivals: f64, in_system: f64) {
         self.now = sane(self.now * (sane(dt).clamp(0.0, TAU_S) / TAU_S).exp()).max(1.0);
         if self.now > GREAT {

@@ -40,11 +40,11 @@ const LEARN_TASKS: f64 = 50.0;
 /// its tasks under every rule is not worth that part.
 const MOST_PER_S: f64 = 250.0;
 /// Seconds for which a surge of a new pool is expected to go on, and by how much longer for each second that rules have
-/// competed. A new pool knows no surge. One of a few seconds, taken for the rate of half a minute, asks for more agents than are
-/// ever needed; a rule that has proven itself has met the surges of its pool.
+/// competed. A new pool knows no surge. One of a few seconds that counts for half a minute asks for more agents than
+/// are ever needed; a rule that has proven itself has met the surges of its pool.
 const SURGE_LASTS_S: f64 = 8.0;
 const SURGE_LASTS_MORE: f64 = 0.004;
-/// Recent durations that are looked at to guess a longer one than has been.
+/// Recent durations from which one longer than a given time is guessed.
 const GUESSES: usize = 128;
 /// Range of the goal, in shares of the allowance, as it is corrected by what really was late.
 const GOAL: (f64, f64) = (0.3, 1.2);
@@ -91,9 +91,9 @@ pub(crate) struct Tournament {
     begun_at: Option<f64>,
     cold_s: f64,
     choose_at: f64,
-    /// Seconds that shadow pools have played since their scores were last taken.
+    /// Seconds that shadow pools have run since their scores were last read.
     unscored_s: f64,
-    /// Counts guesses, so that each takes another of the recent durations.
+    /// Counts guesses, so that each uses another of the recent durations.
     guesses: usize,
 }
 
@@ -146,7 +146,7 @@ impl Tournament {
         let rule = self.rules[self.scores.chosen];
         let smaller = self.next_smaller_margin[self.scores.chosen].map_or(rule.margin, |next| self.rules[next].margin);
         let margin = rule.margin + self.scores.blend * (smaller - rule.margin);
-        // Before anything is known a need is given up after the time that it takes to have the agents again.
+        // Before anything is known, a need expires after the time in which new agents could be ready.
         let stabilization_s =
             if self.scores.chosen == 0 { rule.stabilization_s.max(self.cold_s) } else { rule.stabilization_s };
         let surge_lasts_s = SURGE_LASTS_S + SURGE_LASTS_MORE * self.scores.seconds.long();
@@ -165,7 +165,7 @@ impl Tournament {
         rule < self.rules.len()
     }
 
-    /// Takes in what the real pool saw between `from` and `to`.
+    /// Records what the real pool saw between `from` and `to`.
     pub fn observe(&mut self, from: f64, to: f64, shift_s: f64, seen: &Observation) {
         if !self.resting {
             self.feed.observe(from, to, shift_s, seen);
@@ -313,7 +313,7 @@ impl Tournament {
         }
     }
 
-    /// Warns where the pool misses its objective: what the objective takes, and what the pool reaches instead.
+    /// Warns where the pool misses its objective: what the objective needs, and what the pool reaches instead.
     pub fn warning(&self) -> Option<String> {
         if self.scores.meets {
             return None;

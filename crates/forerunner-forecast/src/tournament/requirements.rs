@@ -1,8 +1,8 @@
-//! How a pool stands, and what a rule asks for.
+//! The state of a pool, and what a rule asks for.
 
 use super::rule::{RECALL, Rule, Source};
 
-/// A need this little above a whole number does not take one agent more.
+/// A need this little above a whole number does not need one agent more.
 const ROUNDING: f64 = 1e-6;
 
 /// The state of a pool: the real one or a shadow.
@@ -27,7 +27,7 @@ impl PoolState {
         Self { in_flight, waiting: self.waiting.min(tasks - in_flight), ..*self }
     }
 
-    /// Agents that exist or are on their way and may take tasks.
+    /// Agents that exist or start, and may get tasks.
     pub fn size(&self) -> f64 {
         (self.in_flight - self.draining).max(0.0) + self.ready + self.starting
     }
@@ -45,7 +45,7 @@ pub(crate) struct Requirements {
     /// Of the backlog; 0 without one.
     pub backlog: f64,
     /// Greatest of forecast and backlog without announced tasks, those ahead and those in the system: what the
-    /// stabilization window keeps, since announced tasks are known to end.
+    /// stabilization window retains, since announced tasks are known to end.
     pub rest: f64,
     /// Greatest between now and the horizon: below this the pool must not shrink.
     pub until_horizon: f64,
@@ -71,8 +71,9 @@ impl Requirements {
         recent.max(self.greatest()).max(kept).max(self.recalled)
     }
 
-    /// What is left of them in a pool that was let go empty and has no task. In silence no average rises, so that only another
-    /// rule in charge could ask for an agent; what came at this time of a period or a day before is no such reason.
+    /// The requirements of a pool that has shrunk to nothing and has no task. In silence no average rises, so that only
+    /// another rule in charge could ask for an agent; what came at this time of a period or a day before is no such
+    /// reason.
     pub fn asleep(self, rule: &Rule) -> Self {
         match rule.source {
             Source::Rate(RECALL) => self,

@@ -10,7 +10,7 @@ use crate::{announced::AnnouncedLoad, sizing::Load};
 const SURGE_SIGMAS: f64 = 3.0;
 /// The same for rules that do not react to surges early: what chance cannot explain.
 const SURGE_SURELY_SIGMAS: f64 = 5.0;
-/// Seconds that the fast rate is taken over.
+/// Seconds that the fast rate covers.
 pub(crate) const FAST_S: f64 = 5.0;
 /// Part of the margin that a load of which everything stays until the horizon can do without. A shortage that a new agent
 /// mends within a fraction of a task makes few tasks late, one that outlasts a task makes many. Measured: at equal late
@@ -22,7 +22,7 @@ const RECALL_MARGIN: f64 = 2.0;
 /// Standard deviations added for chance while durations change, whatever the rule.
 const CHANGE_MARGIN: f64 = 1.0;
 
-/// What a rule takes for the rate at the horizon.
+/// What a rule uses as the rate at the horizon.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Source {
     /// One of the rate forecasts, by its place in [`ForecastInputs::rates`].
@@ -31,7 +31,7 @@ pub(crate) enum Source {
     Greatest,
     /// No forecast: the greatest number of tasks in the system within the stabilization window.
     Present,
-    /// The same, and as many agents more as the margin says.
+    /// The same, and as many agents more as the margin is.
     Spares,
     /// One of the levels that the tasks in the system seldom exceed, by its place in [`ForecastInputs::levels`], or the tasks in
     /// the system with the margin where they do.
@@ -47,7 +47,7 @@ pub(crate) const HOLT: usize = 4;
 pub(crate) const PEAK: usize = 5;
 /// What came at the same point of the period before, or the 60 s average where there is no period.
 pub(crate) const RECALL: usize = 6;
-/// What sessions that pause are expected to bring, with new ones; the 60 s average where no sessions are known.
+/// The expected tasks of sessions that pause, and of new ones; the 60 s average where no sessions are known.
 pub(crate) const SESSIONS: usize = 7;
 pub(crate) const RATES: usize = 8;
 
@@ -62,7 +62,7 @@ pub(crate) struct ForecastInputs {
     pub horizon_s: f64,
     /// Arrivals per second at the horizon by each forecast.
     pub rates: [f64; RATES],
-    /// Whether sessions are known, so that [`SESSIONS`] says something of its own.
+    /// Whether sessions are known, so that [`SESSIONS`] differs from an average.
     pub by_sessions: bool,
     /// Arrivals per second over the last five seconds.
     pub fast: f64,
@@ -76,14 +76,14 @@ pub(crate) struct ForecastInputs {
     pub service_s: f64,
     /// The same over a longer past.
     pub service_slow_s: f64,
-    /// Tasks on agents for longer than any duration known, which are taken to stay.
+    /// Tasks on agents for longer than any duration known, which are assumed to stay.
     pub stuck: f64,
     /// Whether tasks on agents show that durations change.
     pub is_changing: bool,
     /// Whether a change of durations has passed so lately that tasks which came meanwhile wait still.
     pub is_recovering: bool,
-    /// Most tasks in the system that ask for an agent each; infinite except while it is open whether tasks have become slower
-    /// or stand still.
+    /// Most tasks in the system that ask for an agent each; infinite except while it is unknown whether tasks have
+    /// become slower or have stalled.
     pub most_present: f64,
     /// Share of the tasks on agents now that are still there half-way to the horizon, and at it.
     pub still_half: f64,
@@ -106,8 +106,8 @@ pub(crate) struct Rule {
     pub stabilization_s: f64,
     /// Whether a probable surge or a clear rise takes the forecast's place already, and not only a certain surge.
     pub surges_early: bool,
-    /// How many times the variance of Poisson arrivals chance may have at most. Below that it is taken to be as great as
-    /// forecasts have missed lately.
+    /// How many times the variance of Poisson arrivals chance may have at most. Below that it counts as great as the
+    /// recent errors of the forecasts.
     pub most_dispersion: f64,
     /// Seconds for which a surge is expected to go on. Where the horizon is longer, its excess counts for that part of it.
     pub surge_lasts_s: f64,
@@ -182,7 +182,7 @@ impl Rule {
         (if surge { surging } else { rate }.max(if self.surges_early { inputs.rising } else { 0.0 }), surge)
     }
 
-    /// What this rule asks for on a pool that stands so.
+    /// What this rule asks for in a pool of this state.
     pub fn requirements(&self, pool: &PoolState, inputs: &ForecastInputs) -> Requirements {
         let pool = &pool.with_at_most(inputs.most_present);
         let in_system = pool.in_system();
@@ -278,7 +278,7 @@ impl Rule {
         need.max(backlog)
     }
 
-    /// Agents that bring a backlog down, but never more than tasks present and those that may come until the horizon.
+    /// Agents that drain a backlog, but never more than tasks present and those that may come until the horizon.
     fn backlog_need(&self, pool: &PoolState, inputs: &ForecastInputs, rate: f64) -> f64 {
         let AnnouncedLoad { early_before_ready, late_before_ready, .. } = inputs.announced;
         let arrivals = early_before_ready + late_before_ready.max(rate * inputs.horizon_s);
@@ -340,7 +340,7 @@ fn recalled_need(in_system: f64, inputs: &ForecastInputs) -> f64 {
     load.need(RECALL_MARGIN * (1.0 - MENDED_SOON * still_there))
 }
 
-/// Agents that bring a backlog down: those there are, or those for the load and for what the former cannot take.
+/// Agents that drain a backlog: those there are, or those for the load and for the rest of the backlog.
 ///
 /// Within a cold start the idle agents take a task each, the busy ones as many as they finish, and the starting ones, which
 /// are ready half-way on average, half as many, but at least one.
@@ -411,7 +411,7 @@ pub(crate) fn rules() -> Vec<Rule> {
     for at in 0..LEVELS {
         add(Source::Level(at), &ABOVE_LEVEL.0, &ABOVE_LEVEL.1, false);
     }
-    // Last, so that what was learned without them can be taken up.
+    // Last, so that what was learned without them can be restored.
     add(Source::Rate(SESSIONS), &FINE.0, &FINE.1[..4], false);
     rules
 }

@@ -29,7 +29,7 @@ impl From<[f32; 2]> for Sums {
 
 impl From<Sums> for [f32; 2] {
     fn from(Sums(sums): Sums) -> Self {
-        // No sum is beyond what single precision holds by more than a nonsense input made it.
+        // No sum exceeds single precision, unless an input is nonsense.
         sums.map(|sum| sum.min(f64::from(f32::MAX)) as f32)
     }
 }
@@ -64,7 +64,7 @@ pub(crate) struct Score {
     pub late: Lateness,
 }
 
-/// Seconds of a block: lateness within one is taken to have one cause.
+/// Seconds of a block: lateness within one counts as having one cause.
 const BLOCK_S: f64 = 300.0;
 
 /// Late tasks, and how many of them came at once.

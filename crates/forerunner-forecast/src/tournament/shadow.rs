@@ -22,8 +22,7 @@ pub(super) fn slot_of(t: f64) -> u64 {
     (t / SLOT_S).max(0.0) as u64
 }
 
-/// The slot at whose begin what happens at `t` is taken to have happened: the nearest, so that it is neither early nor late
-/// on average.
+/// The slot at whose begin an event at `t` counts: the nearest, so that it is neither early nor late on average.
 pub(super) fn nearest_slot(t: f64) -> u64 {
     slot_of(t + 0.5 * SLOT_S)
 }
@@ -44,7 +43,7 @@ impl ShadowTask {
     }
 }
 
-/// What a stretch of time brought a shadow pool.
+/// What happened in a shadow pool in a stretch of time.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub(crate) struct Segment {
     /// Instance-seconds: agents starting, idle and busy.
@@ -60,7 +59,7 @@ pub(crate) struct Segment {
 /// counts only how tasks that had to wait differ from it. So a slot costs a few nanoseconds whatever came in it.
 #[derive(Debug, Clone)]
 pub(crate) struct Shadow {
-    /// How many tasks more than the schedule says end in each slot, as a ring; fewer where tasks had to wait.
+    /// How many tasks end in each slot beyond those of the schedule, as a ring; fewer where tasks had to wait.
     shifted: Box<[i16]>,
     /// The same beyond the ring.
     far: BinaryHeap<Reverse<(u64, i16)>>,

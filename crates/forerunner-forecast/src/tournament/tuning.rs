@@ -7,7 +7,7 @@
 pub struct Tuning {
     /// Share of the objective's allowance that is aimed at, so that chance does not break it.
     pub aim: f64,
-    /// Tasks on time that are taken to have been before the first, so that a few late ones at the begin prove little.
+    /// Tasks on time that count as having been before the first, so that a few late ones at the begin prove little.
     pub few_tasks: f64,
     /// Most that one late task less may cost, in service times divided by the allowed share.
     pub price: f64,

@@ -128,7 +128,7 @@ async fn show_day(out: &Output) -> anyhow::Result<VirtualDay> {
     Ok(day)
 }
 
-/// What runs live, and what virtual time says to it.
+/// The live run, and its replay in virtual time.
 struct Plan {
     load: Load,
     ours: PoolSettings,
@@ -164,7 +164,7 @@ impl Plan {
         Ok(Self { load, ours, theirs, against, replayed })
     }
 
-    /// Says what is about to run, in lines that fit a terminal of 80 columns.
+    /// Describes the live run before it starts, in lines that fit a terminal of 80 columns.
     fn introduction(&self, out: &Output) -> String {
         let text = format!(
             "Two pools get the same {} tasks over HTTP, in {:.0} s at true speed. One is sized by Forerunner, the other one by {}. \
