@@ -39,7 +39,7 @@ async fn the_demo_succeeds_and_leaves_nothing_behind() {
     assert_eq!(told["verdict"].as_array().map(Vec::len), Some(3), "{told}");
     assert_eq!(number(&told, "/conversation/turns"), number(&told, "/conversation/items"), "no turn is forgotten");
 
-    // What it shows of virtual time is what `replay` says to the tasks that it wrote.
+    // The figures of virtual time are those of `replay` with the tasks that it wrote.
     let replay = ["replay", "demo.csv", "--warmup", "21m", "--as-live", "--cold-start", "4s", "--max", "48"];
     let rows = site
         .program()

@@ -1,4 +1,4 @@
-//! Text of others on its way through the program: its numbers, its control characters, its files.
+//! Text of others that passes through the program: its numbers, its control characters, its files.
 
 use std::{
     fs,

@@ -177,7 +177,7 @@ async fn todays_rule_is_compared_in_money_and_the_answer_can_be_pasted() {
     let hours = today["agent_hours"].as_f64().expect("hours");
     assert!((today["money"].as_f64().expect("money") - 0.42 * hours).abs() < 1e-9, "{today}");
 
-    // Bursts of forty at once, which no rule can know the first time: it says what would do.
+    // Bursts of forty at once, which no rule can know the first time: it names what would do.
     let ours = row(&rows, "predictive");
     assert_eq!(ours["meets_objective"], false, "{ours}");
     assert!(told.contains("misses the objective") && told.contains("would be met with"), "{told}");

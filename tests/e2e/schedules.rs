@@ -65,7 +65,7 @@ async fn a_schedule_is_made_steered_and_removed_from_the_command_line() {
     let refused = run(&["create", "never", "--pool", "work", "--cron", "0 0 30 2 *"]).await.ended(1);
     assert!(refused.stderr.contains("cron `0 0 30 2 *` is not valid: no date matches it"), "{}", refused.stderr);
 
-    // What a listing says makes the same schedules again.
+    // The answer of a listing creates the same schedules again.
     let _ = run(&["delete", "often"]).await.ended(0);
     let _ = run(&["delete", "nightly"]).await.ended(0);
     let again = site.program().env("FORERUNNER_SERVER", service.address()).input(&listed.to_string());

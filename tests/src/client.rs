@@ -222,8 +222,7 @@ impl Client {
 
     /// Waits until all tasks of a pool have ended and returns them.
     ///
-    /// The pool's counters only show when it is worth a check: a task on its way from the queue to an agent is in
-    /// neither.
+    /// The pool's counters only show when it is worth a check: a task between the queue and an agent is in neither.
     ///
     /// # Panics
     /// If some have not ended after `limit`.

@@ -26,7 +26,7 @@ use tokio::{
 enum Way {
     /// Passes them on, each piece this much later.
     Open(Duration),
-    /// Holds bytes back in both directions: the other side seems to work and never answers.
+    /// Delays bytes in both directions: the other side seems to work and never answers.
     Frozen,
     /// Forwards what clients send, and holds the answers back: requests take effect, and nobody gets an answer.
     Deaf,

@@ -15,7 +15,7 @@ pub struct Progress {
     pub what: &'static str,
 }
 
-/// A contender: it takes one sample and returns its figures.
+/// A contender: it measures one sample and returns its figures.
 pub(crate) struct Contender {
     pub(crate) name: &'static str,
     sample: Box<dyn Fn() -> Result<Vec<f64>, Error>>,

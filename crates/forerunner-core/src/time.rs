@@ -109,7 +109,7 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// Reads the time: the only access to the wall clock. All code below the edge takes `now` as an argument.
+/// Reads the time: the only access to the wall clock. All code below the edge gets `now` as an argument.
 pub trait Clock: Send + Sync + 'static {
     /// Returns the current wall-clock time.
     fn now(&self) -> Timestamp;

@@ -1,4 +1,4 @@
-//! The body of an answer, on its way to the client.
+//! The body of an answer while the node sends it.
 
 use std::{
     pin::Pin,

@@ -59,7 +59,7 @@ impl Api {
         self.service().drain();
     }
 
-    /// Returns whether the node, and so the service, is on its way down.
+    /// Returns whether the node, and so the service, is stopping.
     pub fn is_draining(&self) -> bool {
         self.service().is_draining()
     }

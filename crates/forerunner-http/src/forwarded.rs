@@ -7,8 +7,8 @@ use forerunner_service::auth::Network;
 
 /// Returns the address of the client. A peer without an address is on a Unix socket of this machine.
 ///
-/// A trusted proxy appends the address of its own peer to `X-Forwarded-For`. So what counts is the last address that is no
-/// trusted proxy; what stands before it is the client's own text. A peer that is not trusted may write what it likes.
+/// A trusted proxy appends the address of its own peer to `X-Forwarded-For`. So what counts is the last address that is
+/// no trusted proxy; the client wrote the addresses before it. A peer that is not trusted may write anything.
 pub(crate) fn client_address(headers: &HeaderMap, peer: Option<SocketAddr>, trusted: &[Network]) -> IpAddr {
     let peer = peer.map_or(IpAddr::V4(Ipv4Addr::LOCALHOST), |peer| peer.ip().to_canonical());
     let is_trusted = |address: &IpAddr| trusted.iter().any(|network| network.contains(*address));

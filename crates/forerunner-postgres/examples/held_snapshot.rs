@@ -42,7 +42,7 @@ const CLAIMERS: usize = 2;
 const SLOTS: usize = 16;
 /// Submissions come this often.
 const TICK: Duration = Duration::from_millis(10);
-/// Claims are told of in windows of this length.
+/// Claims are reported in windows of this length.
 const WINDOW: Duration = Duration::from_secs(30);
 
 type Outcome<T> = Result<T, Box<dyn std::error::Error>>;

@@ -50,7 +50,7 @@ impl<M: Member> Batch<M> {
         next.map(|(_, (member, _))| member)
     }
 
-    /// Takes its answers from those of all batches that were stored together.
+    /// Removes its answers from those of all batches that were stored together.
     fn note(&mut self, answers: &mut impl Iterator<Item = Option<M::Answer>>) {
         let count = self.next().count();
         self.found = answers.take(count).collect();

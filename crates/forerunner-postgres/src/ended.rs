@@ -77,8 +77,8 @@ static END: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// Returns the parts of a statement that write the tasks `h`, taken out of `ended`, to `live`. `changed` gives the new
-/// value of a column, where it has one.
+/// Returns the parts of a statement that move the tasks `h` from `ended` to `live`. `changed` gives the new value of a
+/// column, where it has one.
 pub(crate) fn recalling(due: &str, key: &str, changed: impl Fn(&str) -> Option<&'static str>) -> String {
     let kept = || columns_of(Part::Task).chain(columns_of(Part::Input));
     let (all, values) = (names(kept()), column_list(kept(), |c| changed(c.name).unwrap_or(c.name).to_owned()));

@@ -37,7 +37,7 @@ const FIRST_LOOK: Duration = Duration::from_secs(1);
 /// Time between two rounds of removing what is past the retention, by whichever node.
 const RETIRES: Duration = Duration::from_secs(20);
 
-/// Takes the turn of a period, unless another node had it: records the time, by the clock of the database.
+/// Claims the turn of a period, unless another node had it: records the time, by the clock of the database.
 const TURN: &str = "INSERT INTO settings AS n (key, text) SELECT $2, now::text \
                     FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8 AS now) AS clock \
                     ON CONFLICT (key) DO UPDATE SET text = excluded.text \

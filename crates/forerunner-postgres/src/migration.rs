@@ -135,7 +135,7 @@ async fn next_batch(client: &Object) -> Outcome<(Vec<i64>, Vec<Option<Vec<u8>>>)
     let (mut tasks, mut keys) = (Vec::with_capacity(rows.len()), Vec::with_capacity(rows.len()));
     for row in &rows {
         let (id, priority, due): (Uuid, i16, i64) = (row.try_get(1)?, row.try_get(2)?, row.try_get(3)?);
-        // One that is none makes the row unreadable, wherever it stands.
+        // An invalid priority makes the row unreadable, so its place does not matter.
         let priority = u64::try_from(priority).ok().and_then(|level| Priority::new(level).ok()).unwrap_or_default();
         let key = SchedulingKey::new(priority, 0, Timestamp::from_micros(due), TaskId::from_uuid(id));
         tasks.push(row.try_get(0)?);

@@ -1,4 +1,4 @@
-//! A request to the store, on its way to the writer.
+//! A request to the store, which a writer runs.
 //!
 //! A group runs again when another node conflicts with it, or when its connection broke before anything was stored. Its
 //! requests run one by one when one of them is rejected. So a request can run any number of times: each run replaces

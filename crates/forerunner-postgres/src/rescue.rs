@@ -15,7 +15,7 @@ use crate::{
     tx::Tx,
 };
 
-/// How long after a rescue the tasks of a node that is gone are looked for again.
+/// How long after a rescue the store searches again for tasks of a lost node.
 const CHECKED_AGAIN: Duration = Duration::from_secs(60);
 
 impl Tx<'_> {

@@ -197,7 +197,7 @@ async fn what_comes_below_where_claims_begin_is_claimed_too() {
     assert_eq!(claimed.len(), 3);
     one.settle(&claimed, &succeeded()).await;
 
-    // What another node puts back is found by a look.
+    // A scan finds a task that another node re-queued.
     two.settle(&of_two, &Next::Release).await;
     let begun = Instant::now();
     let found = loop {

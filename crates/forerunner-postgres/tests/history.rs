@@ -91,7 +91,7 @@ async fn deleted_and_dead(server: &PgServer, tables: &str) -> (u64, u64) {
     (deleted.parse().unwrap(), dead.parse().unwrap())
 }
 
-/// All tables that hold something of tasks.
+/// All tables that have data of tasks.
 const TASKS: &str = "^(ended.*|live|events|tasks_with_events|idempotency_keys)$";
 
 #[tokio::test]
@@ -166,7 +166,7 @@ async fn an_end_at_a_time_without_a_partition_is_kept_and_goes_in_time() {
     settle(&store, &claimed[..1], later, failed()).await;
     assert_eq!(server.sql(DATABASE, "SELECT count(*) FROM ended_rest"), "1");
     assert_eq!(store.task(claimed[0].id).await.unwrap().unwrap().finished_at, Some(later));
-    // What is there already does not keep partitions from being made.
+    // Existing partitions do not prevent that others are made.
     retire(&server, &store, later, DAY).await;
     settle(&store, &claimed[1..], later + 2 * HOUR, succeeded()).await;
     assert_eq!(server.sql(DATABASE, "SELECT count(*) FROM ended_rest"), "1");

@@ -200,10 +200,10 @@ async fn told(store: &PostgresStore, task: TaskId, after: u64) -> Vec<(u64, Stri
     let mut newest = after;
     let mut all = Vec::new();
     loop {
-        // Pages of two, so that what a row tells meets what is kept across the ends of pages.
+        // Pages of two, so that the events that follow from the row meet the state between pages.
         let TaskEvents { events, ended } = store.events(task, newest, 2).await.unwrap().expect("it is known");
         newest = events.last().map_or(newest, |event| event.seq);
-        // JavaScript tells numbers below this apart.
+        // JavaScript can distinguish numbers below this.
         assert!(events.iter().all(|event| event.seq < 1 << 53), "{events:?}");
         let is_over = ended || events.is_empty();
         all.extend(events.into_iter().map(|event| {
@@ -354,7 +354,7 @@ async fn a_node_whose_session_has_ended_is_gone_before_its_lease_unless_it_beats
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 
-    // The one that leads is gone, and says nothing.
+    // The leader is lost, and sends no heartbeat.
     drop(beat(1).await);
     let begun = tokio::time::Instant::now();
     stores[0].close().await.unwrap();
@@ -385,7 +385,7 @@ async fn events_are_told_alike_whenever_and_wherever_they_are_read() {
     let mut hear = async || {
         let newest = heard.last().map_or(0, |(seq, _)| *seq);
         heard.extend(told(&two, id, newest).await);
-        // Who begins anew hears the same as who has listened all the time.
+        // A reader that begins anew gets the same events as one that has followed all the time.
         assert_eq!(told(&one, id, 0).await, heard);
         heard.clone()
     };
@@ -515,7 +515,7 @@ async fn one_node_at_a_time_vacuums_what_changes_with_every_task() {
         assert!(begun.elapsed() < Duration::from_secs(30), "{} rounds only", vacuums());
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    // A turn is taken at most twice a period, however many nodes there are.
+    // At most two turns are claimed in a period, however many nodes there are.
     let most = 2 * begun.elapsed().as_millis() / 500 + 2;
     assert!(u128::from(vacuums()) <= most, "{} rounds in {:?}", vacuums(), begun.elapsed());
     assert_eq!(server.sql("case0", "SELECT count(*) FROM live WHERE queue_key IS NOT NULL AND state = 1"), "0");
@@ -672,7 +672,7 @@ async fn what_a_connection_broke_off_is_done_over_another_one() {
     }
 }
 
-/// A server that logs statements says its last word on a session that is ended during a commit when it logs that commit: after it.
+/// A server that logs statements ends a session during a commit only when it logs that commit: after it.
 #[tokio::test]
 async fn what_was_stored_when_the_session_ended_is_not_done_again() {
     const ROUNDS: i64 = 12;
@@ -720,7 +720,7 @@ async fn without_a_server_calls_fail_and_do_not_hang() {
 
 #[tokio::test]
 async fn a_server_that_falls_silent_is_given_up() {
-    // Takes connections and never says a word.
+    // Accepts connections and never answers.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let silent = std::thread::spawn(move || {

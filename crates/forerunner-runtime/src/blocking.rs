@@ -28,8 +28,8 @@ const FEWEST_THREADS: usize = 2;
 /// The panic of `work`, if it panicked.
 pub async fn run<R: Send + 'static>(work: impl FnOnce() -> R + Send + 'static) -> Result<R, Box<dyn Any + Send>> {
     if cfg!(feature = "test-util") {
-        // In a test the paused clock advances while all tasks wait. Only tokio's own threads tell it that work is in
-        // progress.
+        // In a test the paused clock advances while all tasks wait. It learns only from tokio's own threads that work
+        // is in progress.
         return tokio::task::spawn_blocking(work).await.map_err(tokio::task::JoinError::into_panic);
     }
     let (answer, answered) = tokio::sync::oneshot::channel();

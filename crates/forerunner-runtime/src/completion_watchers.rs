@@ -210,7 +210,7 @@ impl CompletionWatchers {
             log.ended_at = task.state.is_terminal().then_some(now);
             log
         });
-        // A number that this log never issued, as from before the clock was set back, says nothing about the reader.
+        // A number that this log never issued, as from before the clock was set back, proves nothing about the reader.
         let after = if after > log.newest { 0 } else { after };
         let events = log.events.iter().filter(|event| event.seq > after).cloned().collect();
         let subscription = Subscription { events, live: log.live.subscribe(), ended: log.ended_at.is_some(), after };

@@ -60,7 +60,7 @@ pub(crate) struct Shared {
 }
 
 impl Handle {
-    /// Returns whether this node can take traffic.
+    /// Returns whether this node accepts traffic.
     pub async fn readiness(&self) -> Readiness {
         let mut reasons = Vec::new();
         if self.shared.closed.load(Ordering::Relaxed) {

@@ -82,8 +82,8 @@ pub enum PoolState {
 }
 
 impl PoolState {
-    /// The state of a pool whose dependency circuit stands as reported. A pause by hand, and agents that do not start, come
-    /// first.
+    /// The state of a pool whose dependency circuit has the reported state. A pause by hand, and agents that do not
+    /// start, come first.
     pub(crate) fn with_dependency(self, dependency: &DependencyReport, now: Timestamp) -> Self {
         match self {
             Self::Running if dependency.is_down() => Self::DependencyOpen {
@@ -324,7 +324,7 @@ pub struct NodeStatus {
     pub pools: BTreeMap<PoolName, AgentCounts>,
 }
 
-/// Whether a node can take traffic.
+/// Whether a node accepts traffic.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Readiness {
     /// Whether it can.

@@ -23,7 +23,7 @@ pub enum ErrorClass {
     Overloaded,
     /// The node failed.
     Internal,
-    /// The node, or its store, takes no requests at present.
+    /// The node, or its store, accepts no requests at present.
     Unavailable,
 }
 

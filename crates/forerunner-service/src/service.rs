@@ -81,7 +81,7 @@ impl Service {
         self.shared.stopping.send_replace(true);
     }
 
-    /// Returns whether the node, and so each of its fronts, is on its way down.
+    /// Returns whether the node, and so each of its fronts, is stopping.
     pub fn is_draining(&self) -> bool {
         self.handle().is_closed()
     }

@@ -5,10 +5,10 @@
 //!     [--cells]
 //! ```
 //!
-//! `FOLDER` holds the traces as `NAME.csv.gz`. Every rule runs at its own defaults on every trace and cold start of the
+//! `FOLDER` has the traces as `NAME.csv.gz`. Every rule runs at its own defaults on every trace and cold start of the
 //! table, in a pool of at most twice the least fixed size that meets the objective, and its cost is divided by that of
 //! `perfect`. Printed are the deviations of late share (in percentage points) and of cost (in per cent) from the table,
-//! by rule, and with `--cells` of each cell. `--rule` replaces what stands for a rule of the table.
+//! by rule, and with `--cells` of each cell. `--rule` replaces the settings of a rule of the table.
 
 use std::{
     collections::BTreeMap,

@@ -38,7 +38,8 @@ pub struct Replay {
     pub params: String,
     /// What the running service does beyond the plain model; `None` for the plain model.
     pub as_live: Option<AsLive>,
-    /// Begin and end of the times in which no task on an agent goes on, in order: what the tasks depend on stands still.
+    /// Begin and end of the times in which no task on an agent goes on, in order: what the tasks depend on does not
+    /// answer.
     pub stalls: Vec<(f64, f64)>,
 }
 
@@ -88,12 +89,12 @@ pub struct Outcome {
 /// Replays `trace` against `policy` and returns the figures.
 ///
 /// The model: one first-in-first-out queue. An agent works on one task at a time. Tasks of one session run one after
-/// another: the wait of a task counts from when the one before it ended. A new agent gets tasks one cold start
-/// after the decision, and costs from the decision on. A scale-down stops the newest starting agents first, then idle
-/// ones, then busy ones, which stop after their task unless a scale-up reclaims them. The policy is asked at its own
-/// interval from time 0, and its answer is brought into the limits. At equal times a completion goes first, then an
-/// agent that becomes ready, then an arrival, then the policy. [`Replay::as_live`] adds what the service does beyond
-/// this. The replay ends with the last task; cost counts until then.
+/// another: the wait of a task counts from when the one before it ended. A new agent gets tasks one cold start after
+/// the decision, and costs from the decision on. A scale-down stops the newest starting agents first, then idle ones,
+/// then busy ones, which stop after their task unless a scale-up reclaims them. The policy decides at its own interval
+/// from time 0, and its decision is limited to the bounds. At equal times a completion goes first, then an agent that
+/// becomes ready, then an arrival, then the policy. [`Replay::as_live`] adds what the service does beyond this. The
+/// replay ends with the last task; cost counts until then.
 ///
 /// Deterministic: no clock, no randomness, no threads.
 pub fn replay(trace: &Trace, policy: &mut dyn Policy, settings: &Replay) -> Outcome {

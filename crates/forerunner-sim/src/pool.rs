@@ -89,7 +89,7 @@ impl Agents {
         }
     }
 
-    /// Brings the number of agents that will stay to `desired`; new ones are ready at `ready_at`.
+    /// Starts and stops agents until `desired` will stay; new ones are ready at `ready_at`.
     ///
     /// More: first reclaims busy agents that are to stop, then agents in cooldown, then starts new ones. Fewer: the
     /// newest starting agents stop first, then idle ones; then busy ones are marked to stop after their task.

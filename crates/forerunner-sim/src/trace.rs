@@ -120,7 +120,7 @@ impl Trace {
         let begins = trace.tasks.iter().map(|task| (task.arrival_s, 1));
         let ends = trace.tasks.iter().map(|task| (task.arrival_s + task.service_s, -1));
         let mut changes: Vec<(f64, i64)> = begins.chain(ends).collect();
-        // Of changes at one time the ends come first: an agent that is free takes the next task.
+        // Of changes at one time the ends come first: an agent that is free gets the next task.
         changes.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         let counts = changes.iter().scan(0, |count, (_, change)| {
             *count += change;

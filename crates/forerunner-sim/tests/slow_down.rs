@@ -100,7 +100,8 @@ fn shown(outcome: &Outcome, at_s: f64, until_s: f64) -> Shown {
     }
 }
 
-/// A policy that remembers by what factor it took tasks to be slower, and that may be told less than there is to tell.
+/// A policy that records the factor by which it believed tasks to be slower, and that may get less than the whole
+/// observation.
 struct Watched {
     inner: Box<dyn Policy>,
     changes: Vec<f64>,

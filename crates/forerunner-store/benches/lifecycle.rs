@@ -76,7 +76,8 @@ impl Bench {
     }
 }
 
-/// What all threads have used so far, to a hundredth of a second. Says more than wall time on a busy machine.
+/// What all threads have used so far, to a hundredth of a second. It is better evidence than wall time on a busy
+/// machine.
 fn processor_time() -> Duration {
     let stat = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     // The name, in brackets, may contain anything; the fields wanted are the 12th and 13th after it.

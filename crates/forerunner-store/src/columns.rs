@@ -1,8 +1,8 @@
 //! The columns of a task: one table, from which the stores in SQL make their statements and read their rows.
 //!
 //! A store names its own columns itself: the number of the row, the id, the pool and the place in the queue. All others
-//! stand in [`COLUMNS`], each with the value that is written for a task, and what a value read makes of a task. `SELECT`,
-//! `INSERT` and the history follow from it, so a new column is one entry here and one line of a migration.
+//! are in [`COLUMNS`], each with a function that returns the value of a task, and one that sets a value that was read.
+//! `SELECT`, `INSERT` and the history follow from it, so a new column is one entry here and one line of a migration.
 
 use std::{borrow::Cow, time::Duration};
 
@@ -104,7 +104,7 @@ const fn late(column: Column) -> Column {
     Column { is_late: true, ..column }
 }
 
-/// All columns, in the order in which statements name them: those that come first stand in the first positions of a row.
+/// All columns, in the order in which statements name them: those that come first have the first positions of a row.
 pub const COLUMNS: &[Column] = {
     use self::{
         Kind::{Id, Long, Short, Text},

@@ -21,7 +21,7 @@ pub(crate) const EPOCH_MASK: u64 = (1 << (63 - PLACE_BITS)) - 1;
 /// Numbers for readers are below this: readers that use doubles, as JavaScript does, can distinguish them.
 const TOLD_BELOW: u64 = 1 << 53;
 
-/// An event from an agent, on its way to the store.
+/// An event from an agent that is not stored yet.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AttemptEvent {
     /// Of which task.

@@ -72,7 +72,7 @@ impl MemoryStore {
     }
 
     fn run_now<T>(&self, verb: impl FnOnce(&mut State) -> T) -> Result<T, StoreError> {
-        // No verb leaves the state half changed when it panics on behalf of a caller, so poison says nothing.
+        // No verb leaves the state half changed when it panics on behalf of a caller, so poison means nothing.
         let mut state = self.state.lock();
         if state.closed { Err(StoreError::Closed { store: KIND }) } else { Ok(verb(&mut state)) }
     }

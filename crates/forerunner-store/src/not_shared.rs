@@ -1,8 +1,8 @@
-//! What a store of one process says where the roles ask about other nodes: one text for all such stores, test doubles
-//! included, each of which says by the macro that it is one.
+//! What a store of one process answers to questions about other nodes: one text for all such stores, test doubles
+//! included. Each of them calls the macro.
 
-/// Implements, in an `impl ClusterStore for …`, what there is to say of a store that no other node uses: it has no clock of
-/// its own, and nobody to notify or to hear. Leases and heartbeats are left to the store.
+/// Implements, in an `impl ClusterStore for …`, the methods of a store that no other node uses: it has no clock of its
+/// own, and nobody to notify. Leases and heartbeats are left to the store.
 #[macro_export]
 macro_rules! not_shared {
     () => {
@@ -26,7 +26,7 @@ macro_rules! not_shared {
     };
 }
 
-/// Implements [`EventLog`](crate::EventLog) for a store that keeps no events: its node keeps them in memory.
+/// Implements [`EventLog`](crate::EventLog) for a store that persists no events: its node has them in memory.
 #[macro_export]
 macro_rules! keeps_no_events {
     ($store:ty) => {

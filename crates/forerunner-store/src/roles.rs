@@ -182,8 +182,8 @@ pub trait ClusterStore: Send + Sync + 'static {
     /// the same with its `lease_until`.
     fn renew(&self, node: NodeId, until: Timestamp) -> StoreFuture<()>;
 
-    /// Reports that a node lives, with its report to the others. Renews its leases, takes the lead if nobody has it,
-    /// and returns the state of the cluster. A node calls it once a second.
+    /// Reports that a node lives, with its report to the others. Renews its leases, becomes the leader if there is
+    /// none, and returns the state of the cluster. A node calls it once a second.
     fn heartbeat(&self, beat: Heartbeat) -> StoreFuture<ClusterState>;
 
     /// Lists running tasks of a pool that are leased to a node, with their epochs: those among `known`, which are the

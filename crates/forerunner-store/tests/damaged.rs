@@ -56,7 +56,7 @@ const DAMAGE: &[&str] = &[
     "UPDATE tasks SET started_at = 9223372036854775807 WHERE task = ?1",
 ];
 
-/// Claimable tasks of which `ready` and `tasks` tell different things. `?1` is the row of one that waits.
+/// Claimable tasks on which `ready` and `tasks` disagree. `?1` is the row of one that waits.
 const DISAGREEMENTS: &[&str] = &[
     "UPDATE tasks SET priority = 5 WHERE task = ?1",
     "UPDATE tasks SET priority = 0 WHERE task = ?1",
@@ -110,7 +110,7 @@ impl Lab {
     fn open(&mut self) {
         let open = || SqliteStore::open(self.directory.path().join("tasks.db"), SqliteOptions::default());
         let mut opened = open();
-        // The threads of a store that did not open take a moment to let go of the file.
+        // The threads of a store that did not open release the file after a moment.
         for _ in 0..500 {
             if !matches!(opened, Err(StoreError::InUse { .. })) {
                 break;

@@ -193,7 +193,7 @@ async fn damage_is_found_when_opening() {
         std::fs::write(&path, &damaged).unwrap();
         match SqliteStore::open(&path, SqliteOptions::default()) {
             Err(StoreError::Damaged { .. }) => assert_eq!(std::fs::read(&path).unwrap(), damaged),
-            // A payload says nothing about the file's structure.
+            // A payload is no part of the file's structure.
             other => drop(other.unwrap()),
         }
     }
@@ -202,7 +202,7 @@ async fn damage_is_found_when_opening() {
     assert!(matches!(refused, StoreError::Damaged { .. }), "{refused}");
 }
 
-/// A largest size stands for a full disk, and takes the same way.
+/// A largest size acts like a full disk, and uses the same code.
 #[tokio::test]
 async fn a_full_store_refuses_new_tasks_finishes_old_ones_and_heals() {
     let directory = tempfile::tempdir().unwrap();

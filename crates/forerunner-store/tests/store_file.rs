@@ -381,7 +381,7 @@ async fn a_database_without_a_log_that_is_whole_is_opened() {
     let first = Place::new();
     let store = first.open();
     submit(&store, 1).await.unwrap();
-    // Somebody looks at it after a kill; SQLite copies the log into it and removes the log.
+    // Somebody opens it after a kill; SQLite copies the log into it and removes the log.
     let looked_at = first.after_a_kill();
     let shell = Connection::open(&looked_at.path).unwrap();
     shell.query_row("SELECT count(*) FROM tasks", [], |_| Ok(())).unwrap();

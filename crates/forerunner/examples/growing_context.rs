@@ -11,7 +11,7 @@ struct Message {
     content: String,
 }
 
-/// Stands for an agent with a model: answers with the number of items in its memory.
+/// In place of an agent with a model: answers with the number of items in its memory.
 struct Listener;
 
 impl Agent for Listener {

@@ -16,7 +16,8 @@ use crate::runtime::Runtime;
 
 impl Runtime {
     /// Begins a schedule, which submits `input` to a pool by itself; `.await` makes it. One of [`Schedule::cron`],
-    /// [`Schedule::every`] and [`Schedule::at`] says when. [`Runtime::handle`] shows, changes and removes schedules.
+    /// [`Schedule::every`] and [`Schedule::at`] sets the times. [`Runtime::handle`] shows, changes and removes
+    /// schedules.
     ///
     /// ```
     /// # use forerunner::{Agent, AgentContext, AgentError, Pool, Runtime};
@@ -56,7 +57,7 @@ impl Schedule {
         self
     }
 
-    /// Submits as a cron expression says, by the clocks of a zone of the IANA database.
+    /// Submits at the times of a cron expression, by the clocks of a zone of the IANA database.
     pub fn cron(self, expression: &str, time_zone: &str) -> Self {
         self.with(|new| (new.cron, new.time_zone) = (Some(expression.to_owned()), Some(time_zone.to_owned())))
     }

@@ -217,7 +217,7 @@ type End = Shared<BoxFuture<'static, Result<Arc<TaskRecord>, Error>>>;
 /// A task that was accepted, with an output of type `T`.
 ///
 /// It is a future of its output. `&task` and `&mut task` can be awaited as well, also more than once; dropping such a
-/// future changes nothing, so that it can stand in `select!`. A clone is the same task.
+/// future changes nothing, so that it can be a branch of `select!`. A clone is the same task.
 ///
 /// ```
 /// # use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Faults, and what holds in spite of them. `FORERUNNER_FULL=1` selects the full counts; `docs/reliability.md` has the
-//! list.
+//! Faults, and what is true in spite of them. `FORERUNNER_FULL=1` selects the full counts; `docs/reliability.md` has
+//! the list.
 
 mod agent_kills;
 mod cancels;

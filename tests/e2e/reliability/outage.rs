@@ -70,7 +70,7 @@ impl Outage {
     }
 }
 
-/// Holds the ends of all tasks against what an outage may cost.
+/// Compares the ends of all tasks with what an outage may cost.
 pub async fn judge(client: &Client, tasks: &[String], ended_s: f64) -> f64 {
     let mut first = f64::INFINITY;
     for task in tasks {

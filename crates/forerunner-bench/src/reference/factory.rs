@@ -1,4 +1,4 @@
-//! The factory of the actor crate `ractor`: a supervised pool whose free workers take from one queue.
+//! The factory of the actor crate `ractor`: a supervised pool whose free workers claim from one queue.
 
 use std::future::Future;
 

@@ -68,7 +68,7 @@ async fn decision(args: DecisionArgs, out: &Output) -> anyhow::Result<()> {
     })
 }
 
-/// What keeps agents or tasks from starting, if anything does.
+/// Why agents or tasks do not start, if something prevents it.
 fn obstacle(pool: &Value) -> Option<String> {
     let [until, reason] = [fields::time(pool, "until"), fields::text(pool, "reason")];
     match fields::text(pool, "state").as_str() {

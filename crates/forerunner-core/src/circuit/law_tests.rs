@@ -1,4 +1,4 @@
-//! Laws that hold for any sequence of attempts.
+//! Laws of any sequence of attempts.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Error, circuit::Backoff, format_duration, human_duration};
 
-/// When a pool takes failures for an outage of what its agents depend on, and how it waits for the end of it.
+/// When failures count as an outage of what the agents depend on, and how the pool waits for its end.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DependencySettings {

@@ -261,7 +261,7 @@ fn no_more_tasks_begin_than_are_allowed_whatever_slots_are_open() {
     queue.step(QueueEvent::Claimed { asked: 1, got: 1 }, at(0));
     assert_eq!((queue.startable(), queue.open_slots()), (0, 3));
     assert_eq!(queue.step(QueueEvent::SetAllowance(Some(2)), at(0)), [QueueAction::Claim(2)]);
-    // What arrives after the allowance was taken back goes to the buffer, and from there to the store.
+    // Tasks that arrive after the allowance ended go to the buffer, and from there to the store.
     queue.step(QueueEvent::SetAllowance(Some(0)), at(0));
     let late = queue.step(QueueEvent::Claimed { asked: 2, got: 2 }, at(0));
     assert_eq!((late, queue.open_slots()), (vec![QueueAction::Wake(at(0) + PREFETCH_IDLE_LIMIT)], 3));

@@ -1,4 +1,4 @@
-//! What holds of every transition, and tables of cases.
+//! Laws of every transition, and tables of cases.
 
 use std::time::Duration;
 

@@ -1,8 +1,8 @@
 //! What each event makes of a task: decided here, once, and applied by every store.
 //!
-//! A function takes what it needs of the task's row, the event and the time. It answers a [`Transition`]: the values
-//! that change, the task's move in its queue, the attempt to be recorded, and the states between which one count
-//! moves. It reads no store and no clock.
+//! Its arguments are parts of the task's row, the event and the time. It answers a [`Transition`]: the values that
+//! change, the task's move in its queue, the attempt to be recorded, and the states between which one count moves. It
+//! reads no store and no clock.
 //!
 //! The caller has found the row under the lease's epoch before it asks, so no function compares epochs.
 //!

@@ -177,7 +177,7 @@ const RETRIED: [&ProblemType; 5] =
 /// Problems of every call that needs a key.
 const OF_KEYS: [&ProblemType; 3] = [problems::UNAUTHENTICATED, problems::FORBIDDEN, problems::STORE_UNAVAILABLE];
 
-/// Says which keys a call needs.
+/// Describes which keys a call needs.
 fn described_with(about: &str, needs: Permission) -> String {
     let roles: Vec<_> = needs.roles().iter().map(|role| format!("`{}`", role.as_str())).collect();
     let key = match needs {

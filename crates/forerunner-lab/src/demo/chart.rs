@@ -10,7 +10,7 @@ pub struct Column {
 }
 
 impl Column {
-    /// Takes in a moment of the same column: each the greatest, and never more agents than there were at once.
+    /// Adds a moment to the same column: each the greatest, and never more agents than there were at once.
     pub fn raise_to(&mut self, busy: u32, ready: u32, starting: u32, waiting: u32) {
         let (before, now) = (self.busy + self.ready + self.starting, busy + ready + starting);
         self.waiting = self.waiting.max(waiting);
@@ -25,7 +25,7 @@ impl Column {
         let all = warm + f64::from(self.starting);
         match height {
             h if h < busy => '█',
-            // A task that waits has no agent: it stands on top of the busy ones.
+            // A task that waits has no agent: it is drawn above the busy ones.
             h if h < busy + f64::from(self.waiting) => 'x',
             h if h < warm => '░',
             h if h < all => '·',

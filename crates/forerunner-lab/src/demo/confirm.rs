@@ -1,4 +1,4 @@
-//! The same tasks in virtual time: what `forerunner replay` says to them.
+//! The same tasks in virtual time: how `forerunner replay` sizes a pool for them.
 
 use forerunner_forecast::{FixedSettings, Objective, PolicyKind, PolicyLimits, build};
 use forerunner_sim::{AsLive, Outcome, Replay, Report, TimelinePoint, least_fixed_in, replay};

@@ -10,7 +10,7 @@ use super::{
     side::{DemoSample, PoolSample, lead_s},
 };
 
-/// How a line stands out.
+/// How a line is highlighted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Emphasis {
     /// As usual.
@@ -26,7 +26,7 @@ pub enum Emphasis {
 pub struct FrameLine {
     /// The text, no wider than the terminal.
     pub text: String,
-    /// How it stands out.
+    /// How it is highlighted.
     pub emphasis: Emphasis,
 }
 

@@ -144,7 +144,7 @@ fn millis(seconds: f64) -> f64 {
     (seconds * 1e3).round() / 1e3
 }
 
-/// Numbers that look like chance: splitmix64 (Steele, Lea, Flood 2014).
+/// Pseudo-random numbers: splitmix64 (Steele, Lea, Flood 2014).
 struct Random(u64);
 
 impl Random {

@@ -180,11 +180,11 @@ pub struct RunConditions {
 
 /// Times the set cold start from which on the machine is called busy.
 const BUSY_FROM: f64 = 1.4;
-/// Seconds that tasks may be submitted late before it is said.
+/// Seconds by which tasks may be submitted late before the report mentions it.
 const LATE_FROM_S: f64 = 0.2;
 
 impl RunConditions {
-    /// Says what kept the machine from doing what was set; `None` if nothing did.
+    /// Describes why the machine did not do what was set; `None` if nothing did.
     pub fn trouble(&self) -> Option<String> {
         let measured = self.measured_cold_start_s.filter(|measured| *measured > BUSY_FROM * self.cold_start_s);
         let cold = measured.map(|s| format!("agents took {s:.1} s to start where {:.1} s were set", self.cold_start_s));

@@ -122,7 +122,7 @@ pub struct Entry<'a> {
     at: f64,
     address: &'a str,
     user: &'a str,
-    /// What stands behind the request, the status and the size.
+    /// The fields after the request, the status and the size.
     rest: Vec<&'a str>,
 }
 

@@ -1,4 +1,4 @@
-//! What a record says about a task, as text.
+//! The values of a record about a task, as text.
 
 use std::borrow::Cow;
 

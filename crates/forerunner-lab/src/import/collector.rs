@@ -43,7 +43,7 @@ pub struct Collector {
     /// The column with the arrivals, and how its first time was written.
     pub notation: Option<(String, Notation)>,
     is_native: bool,
-    /// What is counted in messages: `line`, or `object` where values stand on any number of lines.
+    /// What is counted in messages: `line`, or `object` where a value may span several lines.
     pub unit: &'static str,
     /// Notes about how the recording was read.
     pub notes: Vec<String>,
@@ -262,7 +262,7 @@ impl Collector {
     }
 }
 
-/// The start matters where it stands for the arrival, or where the duration is a difference.
+/// The start matters where it replaces the arrival, or where the duration is a difference.
 fn needs_start(mapping: &Mapping) -> bool {
     mapping.get(Key::Arrival).is_none() || mapping.get(Key::Duration).is_none()
 }

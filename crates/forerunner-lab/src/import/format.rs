@@ -31,8 +31,7 @@ const FOREIGN: [(&[u8], &str, &str); 6] = [
 impl Format {
     /// Guesses the form.
     ///
-    /// # Errors
-    /// What it looks like instead, and what to do.
+    /// # Errors Names the form that was found instead, and the remedy.
     pub fn guess(head: &[u8]) -> Result<Self, String> {
         if let Some((_, what, remedy)) = FOREIGN.iter().find(|(magic, ..)| head.starts_with(magic)) {
             return Err(format!("this looks like {what}; {remedy}"));

@@ -50,7 +50,7 @@ struct Spans<'a> {
     roots: Collector,
     entries: Collector,
     all: u64,
-    /// The line, or the count of spans where values stand on any number of lines.
+    /// The line, or the count of spans where a value may span several lines.
     number: u64,
 }
 

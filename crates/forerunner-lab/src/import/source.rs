@@ -29,8 +29,7 @@ pub struct Source {
 impl Source {
     /// Opens a file, or standard input for `-`.
     ///
-    /// # Errors
-    /// Names the source and what the system says.
+    /// # Errors Names the source and the error of the system.
     pub fn open(path: &Path) -> Result<Self, String> {
         let broken = |error: io::Error| format!("cannot read trace `{}`: {error}", path.display());
         let place = place(&path.to_string_lossy()).to_owned();

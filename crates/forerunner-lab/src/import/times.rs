@@ -4,7 +4,7 @@ use jiff::{SignedDuration, Timestamp, civil::DateTime, fmt::strtime, tz::TimeZon
 
 /// Longest span and longest duration, in seconds: a leap year.
 pub const MOST_S: f64 = 366.0 * 86_400.0;
-/// Epoch seconds that are taken for times: the years 2000 to 2099.
+/// Epoch seconds that count as times: the years 2000 to 2099.
 const EPOCH_S: std::ops::Range<f64> = 946_684_800.0..4_102_444_800.0;
 
 /// The unit of a number.
@@ -76,7 +76,7 @@ pub enum Notation {
     Epoch(Unit),
     /// ISO 8601, or the date of an access log.
     Date,
-    /// A date without a zone, taken for UTC.
+    /// A date without a zone, which counts as UTC.
     LocalDate,
 }
 

@@ -25,7 +25,7 @@ use super::{
 const HEADROOM: u32 = 2;
 /// Rows of a cell that have a plot: the bounds, the naive rule, every policy and today's.
 const ROWS_A_CELL: usize = 14;
-/// Cells of which the answer says what would meet the objective: each costs as many replays again.
+/// Cells for which the answer names what would meet the objective: each costs as many replays again.
 const MOST_ADVISED: usize = 3;
 /// The cost of a cell's bounds, relative to one policy, for the progress bar.
 const YARDSTICK_SHARE: f64 = 0.5;
@@ -77,7 +77,7 @@ pub fn run(args: &ReplayArgs, sources: &[Source]) -> anyhow::Result<(Study, Firs
     Ok((study, kept))
 }
 
-/// Looks for what would meet the objective where the first policy misses it, if the answer is for people who choose.
+/// Searches what would meet the objective where the first policy misses it, if the answer is for people who choose.
 fn advice(args: &ReplayArgs, sources: &[Source], study: &Study, threads: usize) -> Vec<Advice> {
     let is_survey = args.sweep || args.table.is_some() || !args.what_if.is_empty() || study.cells.len() > MOST_ADVISED;
     if is_survey {

@@ -116,7 +116,7 @@ fn remedies(cell: &Cell, ours: &Run, advice: &Advice, price: Option<&Price>) -> 
     std::iter::once(wrap(&begin, WIDTH, 0)).chain(lines).collect::<Vec<_>>().join("\n")
 }
 
-/// Says so where a pool of one size costs less.
+/// Adds a line if a fixed pool costs less.
 fn flat(cell: &Cell, ours: &Run, advice: Option<&Advice>) -> Option<String> {
     let counted_s = (cell.span_s - cell.replay.warm_up_s).max(0.0);
     let fixed_s = f64::from(cell.least_fixed) * counted_s;

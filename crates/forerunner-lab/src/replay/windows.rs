@@ -19,7 +19,7 @@ use super::{
 
 /// Agents allowed, relative to the most tasks in service: too many to be in the way.
 const HEADROOM: u32 = 20;
-/// Fewest tasks of a window that says something.
+/// Fewest tasks of a window whose figures mean something.
 const FEWEST_TASKS: usize = 20;
 /// Places that are tried for a window before the trace has too few tasks for one more.
 const TRIES: u32 = 20;

@@ -220,7 +220,7 @@ impl Attempt {
         }
     }
 
-    /// Returns the error of a stopped attempt. `error` says whether the agent is still usable.
+    /// Returns the error of a stopped attempt. `error` has whether the agent is still usable.
     fn stopped(&self, timed_out: bool, by_deadline: bool, error: &AgentError) -> AgentError {
         let usable = error.is_agent_usable();
         if timed_out && by_deadline {

@@ -42,7 +42,7 @@ pub(crate) struct AgentStarted {
     pub(crate) pid: Option<u32>,
 }
 
-/// The agent's task is settled, and the agent can take another. Sent to the `PoolActor`, batched on its way.
+/// The agent's task is settled, and the agent can take another. Sent to the `PoolActor` in batches.
 pub(crate) struct AgentReady {
     pub(crate) agent: AgentId,
     /// The resident contexts; `None` if the last report still holds.

@@ -33,7 +33,7 @@ pub(crate) struct PoolReport {
     /// Counters since the node started.
     pub(crate) totals: QueueTotals,
     pub(crate) recent: Recent,
-    /// How the dependency circuit of the node stands.
+    /// The state of the node's dependency circuit.
     pub(crate) dependency: DependencyReport,
     /// This node's plan for the pool, in place of a leader that does not have the pool.
     #[serde(skip_serializing_if = "Option::is_none")]

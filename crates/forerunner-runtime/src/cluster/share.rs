@@ -141,7 +141,7 @@ impl ShareActor {
         }
     }
 
-    /// Passes on how the circuits of the other nodes stand.
+    /// Passes on the states of the other nodes' circuits.
     fn follow_dependency(&self) {
         let before = self.others.range(..self.deps.node.node).count();
         let others = self.others.values().map(|report| report.dependency.clone()).collect();

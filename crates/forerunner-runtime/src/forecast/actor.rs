@@ -36,7 +36,7 @@ use crate::{
 
 /// One decision answers all nudges within this time.
 const DEBOUNCE: Duration = Duration::from_millis((DEBOUNCE_S * 1_000.0) as u64);
-/// How often the pool hears when contexts are wanted again.
+/// How often the pool gets the chance that contexts are needed again.
 const RETURNS_EVERY: Duration = Duration::from_secs(10);
 /// Bytes of context per token, for policies whose unit is the token.
 const BYTES_PER_TOKEN: f64 = 4.0;
@@ -74,7 +74,7 @@ pub(crate) struct ForecastActor {
     /// Whether samples are being read. A nudge meanwhile schedules another decision.
     sampling: bool,
     nudged: Option<Cause>,
-    /// When the pool next hears when contexts are wanted again.
+    /// When the pool next gets the chance that contexts are needed again.
     returns_due: Timestamp,
     /// The queue's last sample.
     seen: QueueSample,

@@ -67,7 +67,7 @@ struct Held {
 }
 
 impl OutageSize {
-    /// Takes in how things stand; returns the bounds of the size, if an outage sets any.
+    /// Records the present state; returns the bounds of the size, if an outage sets any.
     pub(super) fn observe(&mut self, moment: &Moment<'_>) -> Option<Bounds> {
         let Moment { now, dependency, is_suspicious, desired, depth } = *moment;
         if self.held.is_none() {
@@ -124,7 +124,7 @@ impl OutageSize {
         }
     }
 
-    /// Whether the pool's size is held because of an outage.
+    /// Whether an outage fixes the pool's size.
     pub(super) const fn is_held(&self) -> bool {
         self.held.is_some()
     }
@@ -135,8 +135,8 @@ const fn bounds(size: u32) -> Bounds {
     Bounds { least: size, most: size + size / 10 }
 }
 
-/// Takes out of what is observed what is the outage's doing: what waits because of it, starts late and runs at once. A task
-/// that waits is not one that takes long: so arrivals are counted and not followed.
+/// Removes the effects of the outage from an observation: tasks that wait because of it, start late and run at once. A
+/// task that waits is not a long one: so arrivals are counted and not followed.
 pub(super) fn without_outage(seen: &Observation, forecast: Option<&Forecast>) -> Observation {
     let usual = forecast.map_or(seen.in_flight, |known| (known.rate_per_s * known.service_s).round() as u32);
     let agents = seen.in_flight.saturating_add(seen.ready);
@@ -159,7 +159,7 @@ pub(super) fn without_outage(seen: &Observation, forecast: Option<&Forecast>) ->
 pub(super) struct OpenArrivals(VecDeque<(u64, f64)>);
 
 impl OpenArrivals {
-    /// Takes in what came and what completed.
+    /// Records arrivals and completions.
     pub(super) fn observe(&mut self, seen: &Observation) {
         self.0.extend(seen.arrived.iter().map(|arrival| (arrival.task, arrival.at)));
         if !seen.completed.is_empty() {
@@ -179,7 +179,7 @@ impl OpenArrivals {
     }
 }
 
-/// Brings a decision within the bounds of an outage, and says so.
+/// Limits a decision to the bounds of an outage, and adds that to its reason.
 pub(super) fn within(decision: Decision, bounds: Bounds, dependency: &DependencyReport) -> Decision {
     let desired = decision.desired.clamp(bounds.least, bounds.most);
     if bounds.least == 0 && desired == decision.desired {

@@ -26,7 +26,7 @@ use crate::{
     queue::messages::{Assign, Demand, PoolFacts, Select, Selected, Settle, Withdraw, Withdrawn},
 };
 
-/// How long a task must run before the store is told its agent. The end of a shorter task stores its agent as well.
+/// How long a task must run before the store gets its agent. The end of a shorter task stores its agent as well.
 const ASSIGN_AFTER: Duration = Duration::from_millis(10);
 
 /// Owns the agents of one pool and supervises them.

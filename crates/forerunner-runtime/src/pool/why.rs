@@ -50,7 +50,7 @@ impl Handle {
 }
 
 impl Handle {
-    /// Returns how the dependency circuit of a waiting task's pool stands.
+    /// Returns the state of the dependency circuit of a waiting task's pool.
     async fn dependency(&self, task: &Task) -> Result<DependencyReport, Error> {
         let Some(entry) = self.shared.pools.get(&task.pool).filter(|_| is_waiting(task.state)) else {
             return Ok(DependencyReport::default());

@@ -75,7 +75,7 @@ pub(crate) struct QueueActor {
     pub(super) crash_throttle: CrashThrottle,
     pub(super) turn_ends: TurnEnds,
     pub(super) dependency: DependencyCircuit,
-    /// The machine was told of a limit of the circuit.
+    /// The machine has a limit of the circuit.
     pub(super) is_limited: bool,
     flush_due: bool,
     pub(super) reconciling: Reconciling,

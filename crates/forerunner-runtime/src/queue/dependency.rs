@@ -17,7 +17,7 @@ use super::{
 const AFTER_PROBE: Duration = Duration::from_secs(1);
 
 impl QueueActor {
-    /// Takes in how an attempt ended; returns when its task may run again if the attempt does not count.
+    /// Records how an attempt ended; returns when its task may run again if the attempt does not count.
     pub(super) fn judge(
         &mut self,
         task: &Task,
@@ -101,13 +101,14 @@ impl QueueActor {
         }
     }
 
-    /// Returns how the circuit stands.
+    /// Returns the state of the circuit.
     pub(super) fn dependency_report(&self) -> DependencyReport {
         self.dependency.report()
     }
 }
 
-/// Whether an attempt that failed in this way says something of what its agent depends on. Crashes are the agent circuit's.
+/// Whether an attempt that failed in this way is evidence about what its agent depends on. Crashes are the agent
+/// circuit's.
 const fn may_be_outage(kind: ErrorKind) -> bool {
     matches!(kind, ErrorKind::AgentError | ErrorKind::Timeout)
 }

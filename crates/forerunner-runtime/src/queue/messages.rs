@@ -24,7 +24,7 @@ pub(crate) struct Enqueue {
     pub(crate) reply: Reply,
 }
 
-/// A task that a [`LocalStore`](forerunner_store::LocalStore) has accepted. Sent by a `Handle`, batched on its way.
+/// A task that a [`LocalStore`](forerunner_store::LocalStore) has accepted. Sent by a `Handle` in batches.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Arrived {
     pub(crate) task: TaskId,
@@ -290,7 +290,7 @@ pub(crate) struct StopAll;
 #[rtype(result = "()")]
 pub(crate) struct DependencyChanged;
 
-/// How the dependency circuits of the other nodes stand. Sent by the `ShareActor` after each beat.
+/// The states of the other nodes' dependency circuits. Sent by the `ShareActor` after each beat.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct FollowDependency {

@@ -45,7 +45,7 @@ pub(crate) struct QueueSample {
     pub(crate) depth: u64,
     /// When the next delayed task is due or the next deadline ends; `None` if there is neither.
     pub(crate) next_due: Option<Timestamp>,
-    /// How the dependency circuit stands.
+    /// The state of the dependency circuit.
     pub(crate) dependency: DependencyReport,
     /// An outage of what the agents depend on may have begun.
     pub(crate) is_suspicious: bool,

@@ -16,7 +16,7 @@ impl Handler<FireSchedule> for QueueActor {
         let task = Task { input: forerunner_core::Payload::null(), ..submission.task.clone() };
         let input_bytes = submission.task.input.len() as u64;
         if self.closed {
-            // Without an answer the occurrence is not taken to be submitted.
+            // Without an answer the occurrence does not count as submitted.
             return self.admission.back_out(1, input_bytes);
         }
         let call = self.deps.node.store.write_schedule(write);
@@ -34,7 +34,7 @@ impl Handler<FireSchedule> for QueueActor {
                 Err(error) => {
                     queue.store_health.note_failure(&queue.deps.name, "the store does not accept tasks", 1, error);
                     queue.admission.back_out(1, input_bytes);
-                    // The store may have taken it before its answer was lost.
+                    // The store may have stored it before its answer was lost.
                     queue.admission.note_unsure();
                     queue.metrics.rejected("store");
                 }

@@ -337,7 +337,7 @@ impl QueueActor {
             self.deps.node.events.end_attempt(task.id);
         }
         let excused = self.judge(&task, &msg.outcome, msg.ran, now);
-        // How long an attempt took until it failed tells nothing of how long tasks take.
+        // The time until an attempt failed is no evidence of how long tasks take.
         let is_error = matches!(&msg.outcome, Outcome::Failed(error) if error.kind == ErrorKind::AgentError);
         let learned = msg.ran.filter(|_| !is_error && excused.is_none());
         let trigger = self.stats.ended(task.id, now.as_secs_f64(), learned);

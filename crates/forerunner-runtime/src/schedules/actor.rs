@@ -12,7 +12,7 @@ use forerunner_store::StoreError;
 use super::advance::advance;
 use crate::{Handle, metrics};
 
-/// How often the store is asked which schedules have changed, and the clock looked at.
+/// How often the actor polls the store for changed schedules, and checks the clock.
 const POLL: Duration = Duration::from_secs(1);
 /// How long after its time an occurrence is left to the leader. Then every node tries: the store lets one succeed.
 const LEADER_FIRST: Duration = Duration::from_secs(1);
@@ -134,7 +134,7 @@ impl ScheduleActor {
     }
 }
 
-/// Brings the node's view of the schedules up to date.
+/// Updates the node's view of the schedules.
 async fn read_changes(handle: &Handle) -> Result<(), StoreError> {
     let deps = &handle.shared.deps;
     let revisions = deps.store.schedule_revisions().await?;

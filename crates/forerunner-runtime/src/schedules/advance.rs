@@ -110,7 +110,7 @@ impl Handle {
         let (entry, admitted) = self.admit(new)?;
         let Submission { task, bounds, .. } = admitted.into_submission();
         let id = task.id;
-        // The key alone tells an occurrence: it comes once, whatever was changed of its schedule since.
+        // Only the key identifies an occurrence: it comes once, whatever was changed of its schedule since.
         let key = task.idempotency_key.as_ref().map_or("", |key| key.as_str());
         let fingerprint = Some(*blake3::hash(key.as_bytes()).as_bytes());
         let next = state(id, task.submitted_at);

@@ -63,7 +63,7 @@ impl Known {
 }
 
 impl ScheduleBook {
-    /// Takes in which schedules there are; returns those to be read, since they are new or have changed.
+    /// Records which schedules there are; returns those to be read, since they are new or have changed.
     pub(super) fn compare(&self, revisions: &[(ScheduleName, u64)]) -> Vec<ScheduleName> {
         let mut entries = self.0.write();
         let there: BTreeSet<_> = revisions.iter().map(|(name, _)| name).collect();
@@ -72,7 +72,7 @@ impl ScheduleBook {
         revisions.iter().filter(|(name, revision)| !is_known(name, *revision)).map(|(name, _)| name.clone()).collect()
     }
 
-    /// Takes in a schedule that was read.
+    /// Records a schedule that was read.
     pub(super) fn learn(&self, stored: &StoredSchedule, now: Timestamp) {
         let name = stored.name.clone();
         let known = Known::read(stored, now).map_err(|error| {
@@ -83,7 +83,7 @@ impl ScheduleBook {
         entries.insert(name, Entry { revision: stored.revision, known: known.ok(), problem });
     }
 
-    /// Looks ahead anew: the clock was set back.
+    /// Computes the next occurrences anew: the clock was set back.
     pub(super) fn look_ahead(&self, now: Timestamp) {
         self.0.write().values_mut().filter_map(|entry| entry.known.as_mut()).for_each(|known| known.look_ahead(now));
     }

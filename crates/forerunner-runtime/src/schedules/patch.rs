@@ -6,13 +6,13 @@ use forerunner_core::{Error, ScheduleDefinition};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-/// The fields that say when. Each of the first three puts the others aside.
+/// The fields for the times of a schedule. Each of the first three replaces the others.
 const TIMES: [&str; 3] = ["cron", "every", "at"];
 /// Fields that go with one of them only.
 const OF_TIMES: [(&str, &str); 2] = [("time_zone", "cron"), ("starts_at", "every")];
 
-/// What to change of a schedule. Fields that are left out stay as they are; `null` sets one back to what it is unless
-/// said. One of `cron`, `every` and `at` takes the place of the others.
+/// What to change of a schedule. Fields that are left out stay as they are; `null` sets one back to its default. One of
+/// `cron`, `every` and `at` replaces the others.
 #[derive(Debug, Default, Deserialize)]
 #[serde(transparent)]
 pub struct SchedulePatch(BTreeMap<String, Box<RawValue>>);
@@ -37,7 +37,7 @@ impl SchedulePatch {
         self.0.is_empty()
     }
 
-    /// Whether it says when, or that a schedule begins again.
+    /// Whether it changes the times of a schedule, or enables it again.
     pub(crate) fn concerns_time(&self) -> bool {
         let names = ["time_zone", "starts_at", "enabled", "jitter"];
         self.0.keys().any(|name| TIMES.contains(&name.as_str()) || names.contains(&name.as_str()))

@@ -1,4 +1,4 @@
-//! How a schedule stands, for those who look at it.
+//! The state of a schedule, for those who read it.
 
 use forerunner_core::{LastRun, ScheduleDefinition, TaskId, Timestamp};
 use serde::Serialize;

@@ -201,7 +201,7 @@ async fn write<S: ApiKeyStore + ?Sized>(
     key: &ApiKey,
     now: Timestamp,
 ) -> Result<(), Error> {
-    // Greater than all before, whatever the clock says.
+    // Greater than all before, whatever time the clock shows.
     let revision = now.as_micros().unsigned_abs().max(stored.revision + 1);
     let next = Some((revision, text_of(key)));
     Ok(store.write_api_key(ApiKeyWrite { id: stored.id, expected: Some(stored.revision), next }).await??)

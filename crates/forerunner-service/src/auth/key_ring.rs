@@ -94,7 +94,8 @@ impl KeyRing {
         Ok(Arc::clone(&entry.caller))
     }
 
-    /// Takes over what the store has. Answers the ids of keys that cannot be read, and were readable or unknown before.
+    /// Replaces its keys by those of the store. Answers the ids of keys that cannot be read, and were readable or
+    /// unknown before.
     pub fn load(&self, keys: Vec<StoredApiKey>, at: Instant) -> Vec<ApiKeyId> {
         let before = Arc::clone(&self.stored.read());
         let mut unread = Vec::new();

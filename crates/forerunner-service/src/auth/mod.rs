@@ -1,7 +1,7 @@
 //! Who calls, and what they may do: keys, roles, and what belongs to a caller.
 //!
-//! Two steps, in every front: [`Auth::identify`] says who calls, and [`Service::require`](crate::Service::require) whether
-//! they may. A [`Service`](crate::Service) with a [`Scope`] then reaches nothing that belongs to others.
+//! Two steps, in every front: [`Auth::identify`] finds out who calls, and [`Service::require`](crate::Service::require)
+//! whether they may. A [`Service`](crate::Service) with a [`Scope`] then reaches nothing that belongs to others.
 
 mod admin;
 mod api_key;

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 pub enum Role {
     /// Scrapes metrics, and asks what an autoscaler of nodes needs.
     Metrics,
-    /// Sees pools, tasks and contexts; inputs and outputs only if the key says so.
+    /// Sees pools, tasks and contexts; inputs and outputs only if the key allows it.
     Read,
     /// Submits tasks, and sees and steers tasks of its pools.
     Submit,
@@ -79,7 +79,7 @@ impl Role {
         matches!(permission, Permission::Open | Permission::AnyKey) || permission.roles().contains(&self)
     }
 
-    /// Returns whether a key of the role sees inputs and outputs without being told so.
+    /// Returns whether a key of the role sees inputs and outputs by default.
     pub const fn sees_payloads(self) -> bool {
         matches!(self, Self::Submit | Self::Admin)
     }

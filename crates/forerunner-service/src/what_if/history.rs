@@ -88,7 +88,7 @@ impl StateHistory {
 }
 
 impl DatedRun {
-    /// Takes the newest attempt of a task that has ended on an agent.
+    /// Adds the newest attempt of a task that has ended on an agent.
     fn of(task: &Task) -> Option<Self> {
         let (started, finished) = task.started_at.zip(task.finished_at)?;
         let due = task.run_at.max(task.submitted_at);

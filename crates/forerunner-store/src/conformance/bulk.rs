@@ -12,7 +12,7 @@ async fn bulk(lab: &Lab, action: BulkAction, tasks: &[TaskId], now: i64) -> Bulk
     let mut outcome = lab.store.bulk(action, tasks.to_vec(), at(now)).await.unwrap();
     for changed in outcome.pools.values_mut() {
         changed.done.sort_unstable();
-        // Another case looks at bytes.
+        // Another case checks bytes.
         changed.done_bytes = 0;
     }
     outcome

@@ -67,7 +67,7 @@ async fn turn(lab: &Lab, name: &str, now: i64, commit: ContextCommit) {
     settle(lab, &task, now + 2, succeeded(), commit).await.unwrap();
 }
 
-/// Frames add up, until one stands alone.
+/// Frames add up, until one is a whole snapshot.
 pub async fn a_context_grows_by_frames_and_is_replaced_by_a_full_one<F: Future<Output = Arc<dyn Store>>>(
     open: impl Fn() -> F,
 ) {

@@ -11,7 +11,7 @@ async fn give(lab: &Lab, to: &PoolName, dry_run: bool, tasks: &[TaskId]) -> Bulk
     for changed in outcome.pools.values_mut() {
         changed.done.sort_unstable();
         changed.arrived.sort_unstable();
-        // Another case looks at bytes.
+        // Another case checks bytes.
         (changed.done_bytes, changed.arrived_bytes) = (0, 0);
     }
     outcome.refused.sort_unstable_by_key(|refusal| refusal.task);

@@ -70,7 +70,7 @@ pub async fn pools_with_tasks_are_those_with_unfinished_ones<F: Future<Output = 
     assert_eq!(names().await, ["other"]);
 }
 
-/// `run_at`, and the sweep that looks at it.
+/// `run_at`, and the sweep that checks it.
 pub async fn a_delayed_task_waits_for_its_time<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
     let lab = Lab::new(open().await);
     let delayed = |run_at| Task { run_at: at(run_at), ..lab.task(1) };

@@ -25,7 +25,7 @@ pub(super) fn cases(bounded: u32, full: u32) -> u32 {
     }
 }
 
-/// Tries a property on `cases` random values; on failure looks for a smaller one that fails too, and shows it.
+/// Tries a property on `cases` random values; on failure searches a smaller one that fails too, and shows it.
 pub(super) async fn check<S: Strategy>(cases: u32, strategy: S, property: impl AsyncFn(S::Value) -> Result<(), String>)
 where
     S::Value: Debug + Clone,

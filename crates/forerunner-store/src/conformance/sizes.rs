@@ -22,7 +22,8 @@ fn sized(lab: &Lab, now: i64, bytes: usize) -> Task {
     Task { input: Payload::trusted(text), ..lab.task(now) }
 }
 
-/// Inputs count in bytes from the acceptance to the end of their task, and what changes many tasks tells how many bytes it changed.
+/// Inputs count in bytes from the acceptance to the end of their task, and operations on many tasks return how many
+/// bytes they changed.
 pub async fn the_inputs_of_tasks_that_have_not_ended_are_summed<F: Future<Output = Arc<dyn Store>>>(
     open: impl Fn() -> F,
 ) {

@@ -39,7 +39,7 @@ impl Tx<'_> {
     }
 }
 
-/// Reads records. Nothing depends on them: those that cannot be read are forgotten, and hold up no end of a task.
+/// Reads records. Nothing depends on them: those that cannot be read are dropped, and delay no end of a task.
 fn parsed(task: &dyn fmt::Display, records: &[u8]) -> Vec<AttemptRecord> {
     serde_json::from_slice(records).unwrap_or_else(|error| {
         tracing::warn!(%task, %error, "store: cannot read the history of attempts of a task; it counts as empty");

@@ -106,7 +106,7 @@ impl StoreFile {
         self.lock.sync_data()
     }
 
-    /// The first line that the lock file holds, with its end.
+    /// The first line of the lock file, with its end.
     pub fn noted(&self) -> String {
         let mut line = [0; 64];
         let length = self.lock.read_at(&mut line, 0).unwrap_or(0);

@@ -28,8 +28,8 @@ const ITEM_BYTES: usize = 2_048;
 pub(super) const NO_CHECKPOINT: &str = "PRAGMA wal_checkpoint(NOOP)";
 /// Copies what no reader is in the way of.
 pub(super) const PASSIVE: &str = "PRAGMA wal_checkpoint(PASSIVE)";
-/// Waits for readers, so that the log is written from its beginning again. The next commit cuts it: an empty log would
-/// look like one that was cut to nothing.
+/// Waits for readers, so that the log is written from its beginning again. The next commit cuts it: an empty log could
+/// not be distinguished from one that was cut to nothing.
 const RESTART: &str = "PRAGMA wal_checkpoint(RESTART)";
 /// Leaves the log empty.
 const TRUNCATE: &str = "PRAGMA wal_checkpoint(TRUNCATE)";

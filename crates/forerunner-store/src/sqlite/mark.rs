@@ -105,7 +105,7 @@ pub(super) fn renew(connection: &Connection, file: &StoreFile) -> Sql<bool> {
     Ok(is_marked)
 }
 
-/// Says that all is here, before a proper end empties the log: a start that was cut off may have left the mark.
+/// Marks the file as whole, before a proper end empties the log: a start that was cut off may have left the mark.
 pub(super) fn settle(connection: &Connection) -> Sql<()> {
     match Mark::read(connection)? {
         Mark::NeedsLog(number) => Mark::Whole(number).write(connection),

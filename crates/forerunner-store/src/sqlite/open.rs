@@ -107,8 +107,8 @@ pub(super) fn writer(path: &Path) -> Sql<Connection> {
 
 /// Opens a file again that this process has in use, with its log.
 ///
-/// SQLite takes a log beside an empty database for a left-over and removes it, through a connection that only reads too. Here
-/// it holds what was accepted, and the database was cut to nothing.
+/// SQLite removes a log beside an empty database as a left-over, even through a connection that only reads. Here it has
+/// accepted tasks, and the database was cut to nothing.
 pub(super) fn again(file: &StoreFile, open: impl FnOnce(&Path) -> Sql<Connection>) -> Sql<Connection> {
     if !file.opened().is_ok_and(|found| found.len() > 0) {
         let error = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_NOTADB);

@@ -88,7 +88,7 @@ enum CatchUp {
 }
 
 impl FieldArgs {
-    /// The fields that were given, as the service takes them. The input is sent unchanged, so that no number changes.
+    /// The fields that were given, in the form of the service. The input is sent unchanged, so that no number changes.
     pub fn body(&self) -> anyhow::Result<BTreeMap<String, Box<RawValue>>> {
         let mut body = BTreeMap::new();
         let durations = [
