@@ -77,6 +77,8 @@ CREATE UNIQUE INDEX live_in_order ON live (pool, queue_key);
 CREATE INDEX live_by_wake ON live (pool, wakes_at) WHERE wakes_at IS NOT NULL;
 CREATE INDEX live_by_deadline ON live (pool, deadline) WHERE deadline IS NOT NULL;
 CREATE INDEX live_by_context ON live (context, id) WHERE context IS NOT NULL;
+-- The task of each context that may be claimed, or that runs: a lease leaves the key of the queue as it is.
+CREATE INDEX live_with_key_by_context ON live (context) WHERE context IS NOT NULL AND queue_key IS NOT NULL;
 CREATE INDEX live_by_label ON live USING gin (label_pairs) WHERE label_pairs IS NOT NULL;
 
 -- The unfinished tasks of each context. Rank 1 became due, 2 waits for its first `run_at`.

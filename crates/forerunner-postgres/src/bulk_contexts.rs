@@ -9,6 +9,7 @@ use uuid::Uuid;
 
 use crate::{
     bulk::Brief,
+    context_queue::has_running,
     failure::Sql,
     rows::{QueueEntry, get, pool, priority, time},
     tx::Tx,
@@ -44,10 +45,14 @@ impl Tx<'_> {
         if contexts.is_empty() {
             return Ok(HashMap::new());
         }
-        let sql = "SELECT h.id, h.pool, h.priority, h.due FROM unnest($1::text[], $2::text[]) \
-                   AS s (pool, context), LATERAL (SELECT q.id, q.pool, q.rank, q.due, t.state, t.priority \
-                   FROM context_queue q JOIN live t ON t.id = ANY (ARRAY[q.id]) WHERE q.pool = s.pool \
-                   AND q.context = s.context ORDER BY q.rank, q.due, q.id LIMIT 1) h WHERE h.rank = 1 AND h.state = 1";
+        let sql = concat!(
+            "SELECT h.id, h.pool, h.priority, h.due FROM unnest($1::text[], $2::text[]) \
+             AS s (pool, context), LATERAL (SELECT q.id, q.pool, q.rank, q.due, t.state, t.priority \
+             FROM context_queue q JOIN live t ON t.id = ANY (ARRAY[q.id]) WHERE q.pool = s.pool \
+             AND q.context = s.context ORDER BY q.rank, q.due, q.id LIMIT 1) h WHERE h.rank = 1 AND h.state = 1 \
+             AND NOT ",
+            has_running!("s.pool", "s.context")
+        );
         let (pools, contexts) = columns(contexts);
         let rows = self.query(sql, &[(&pools, Type::TEXT_ARRAY), (&contexts, Type::TEXT_ARRAY)]).await?;
         let mut heads = HashMap::with_capacity(rows.len());

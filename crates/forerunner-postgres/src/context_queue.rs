@@ -12,6 +12,20 @@ use crate::{
     tx::Tx,
 };
 
+/// Whether a task of a context runs. The index `live_with_key_by_context` answers it.
+macro_rules! has_running {
+    ($pool:literal, $context:literal) => {
+        concat!(
+            "EXISTS (SELECT 1 FROM live r WHERE r.context = ",
+            $context,
+            " AND r.pool = ",
+            $pool,
+            " AND r.queue_key IS NOT NULL AND r.state = 2)"
+        )
+    };
+}
+pub(crate) use has_running;
+
 /// The rank of a task in its context's queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rank {
@@ -36,11 +50,18 @@ impl Tx<'_> {
         rows.first().map(|row| time(row, 0)).transpose()
     }
 
-    /// The task of a context that may be claimed: the first that became due, if it is queued.
+    /// The task of a context that may be claimed: the first that became due, if it is queued and none runs.
+    ///
+    /// A task that was delayed can become due before the task that runs. A running task has its key of the queue still,
+    /// so one probe of a small index finds it.
     pub async fn head(&self, pool: &PoolName, context: &ContextId) -> Sql<Option<QueueEntry>> {
-        let sql = "SELECT q.id, q.rank, t.state, t.priority, q.due \
-                   FROM context_queue q JOIN live t ON t.id = ANY (ARRAY[q.id]) WHERE q.pool = $1 AND q.context = $2 \
-                   ORDER BY q.rank, q.due, q.id LIMIT 1";
+        let sql = concat!(
+            "SELECT q.id, q.rank, t.state, t.priority, q.due \
+             FROM context_queue q JOIN live t ON t.id = ANY (ARRAY[q.id]) WHERE q.pool = $1 AND q.context = $2 \
+             AND NOT ",
+            has_running!("$1", "$2"),
+            " ORDER BY q.rank, q.due, q.id LIMIT 1"
+        );
         let rows = self.query(sql, &[(&pool.as_str(), Type::TEXT), (&context.as_str(), Type::TEXT)]).await?;
         let Some(row) = rows.first() else { return Ok(None) };
         let read = || {

@@ -128,6 +128,20 @@ pub async fn a_scheduled_task_joins_its_line_when_due<F: Future<Output = Arc<dyn
     let swept = lab.sweep(22).await;
     assert_eq!((swept.promoted, swept.claimable), (vec![delayed], 0), "one comes and one goes");
     assert_eq!((lab.counts().await.claimable, lab.claim_ids(9, 23).await), (1, vec![delayed]));
+
+    let lab = Lab::new(open().await);
+    let (delayed, _) = lab.enqueue(Task { run_at: at(10), ..lab.task_of(1, "a") }).await;
+    lab.enqueue(lab.task_of(20, "a")).await;
+    let running = lab.claim(9, 21).await;
+    let swept = lab.sweep(22).await;
+    assert_eq!(
+        (swept.promoted, swept.claimable),
+        (vec![delayed], 0),
+        "a task of its context runs, though it was due later"
+    );
+    assert_eq!((lab.counts().await.claimable, lab.claim_ids(9, 23).await), (0, vec![]));
+    assert_eq!(lab.settle(&running[0], 24, succeeded()).await.unwrap().claimable, 1);
+    assert_eq!(lab.claim_ids(9, 25).await, [delayed]);
 }
 
 /// A new task never makes one that is claimable wait.
