@@ -41,7 +41,7 @@ pub enum TaskState {
     Expired = 6,
     /// Ran out of attempts, or crashed its agent too often. Can be retried by hand.
     Dead = 7,
-    /// Set aside, because its row in the store cannot be read. Can be redriven once the row is repaired.
+    /// Set aside, because its row in the store cannot be read. Can be retried by hand once the row is repaired.
     Damaged = 8,
 }
 
@@ -143,7 +143,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn ends_are_left_only_by_redriving() {
+    fn ends_are_left_only_by_a_retry() {
         for from in TaskState::ALL.into_iter().filter(|state| state.is_terminal()) {
             for to in TaskState::ALL {
                 let is_mended = from == TaskState::Damaged && to.is_terminal();

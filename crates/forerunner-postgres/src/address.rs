@@ -57,20 +57,20 @@ impl Address {
     /// Reads an address and adds the settings that detect a dead connection.
     pub fn parse(url: &str, options: &PostgresOptions) -> Result<Self, StoreError> {
         let refuse = |reason: String| StoreError::Address { scheme: "postgres".to_owned(), reason, forms: FORM };
-        let (plain, wishes) = split(url).map_err(refuse)?;
+        let (plain, url_options) = split(url).map_err(refuse)?;
         // The parser's message names the option, not its value.
         let mut config = Config::from_str(&plain).map_err(|error| refuse(reason(&error)))?;
         if config.get_application_name().is_none() {
             config.application_name("forerunner");
         }
-        let tls = match wishes.verify {
+        let tls = match url_options.verify {
             None => None,
             Some(verify) => {
                 config.ssl_mode(SslMode::Require);
-                Some(connector(verify, wishes.roots.as_deref()).map_err(refuse)?)
+                Some(connector(verify, url_options.roots.as_deref()).map_err(refuse)?)
             }
         };
-        if wishes.verify == Some(Verify::Nothing) {
+        if url_options.verify == Some(Verify::Nothing) {
             tracing::warn!(
                 "connections to the database are encrypted, but the server's certificate is not verified; use \
                  `sslmode=verify-full`"
@@ -80,35 +80,35 @@ impl Address {
         config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         config.connect_timeout(options.connect_timeout).tcp_user_timeout(options.call_timeout);
         config.keepalives(true).keepalives_idle(KEEPALIVE).keepalives_interval(KEEPALIVE).keepalives_retries(2);
-        let listen = match wishes.listen.as_deref() {
+        let listen = match url_options.listen.as_deref() {
             None => Some(config.clone()),
             Some("off") => None,
             Some(place) => Some(at(&config, place).map_err(refuse)?),
         };
-        Ok(Self { config, tls, listen, naming: wishes.naming })
+        Ok(Self { config, tls, listen, naming: url_options.naming })
     }
 }
 
 /// Removes the options of this program from an address.
 fn split(url: &str) -> Result<(String, UrlOptions), String> {
-    let mut wishes = UrlOptions::default();
-    let Some((base, query)) = url.split_once('?') else { return Ok((url.to_owned(), wishes)) };
+    let mut url_options = UrlOptions::default();
+    let Some((base, query)) = url.split_once('?') else { return Ok((url.to_owned(), url_options)) };
     let mut rest = Vec::new();
     for option in query.split('&') {
         match option.split_once('=').unwrap_or((option, "")) {
-            ("sslmode", mode) => wishes.verify = verify(mode)?,
-            ("sslrootcert", path) if !path.is_empty() => wishes.roots = Some(decoded(path)?.into()),
-            ("listen", place) if !place.is_empty() => wishes.listen = Some(decoded(place)?),
-            ("statements", which) => wishes.naming = naming(which)?,
+            ("sslmode", mode) => url_options.verify = verify(mode)?,
+            ("sslrootcert", path) if !path.is_empty() => url_options.roots = Some(decoded(path)?.into()),
+            ("listen", place) if !place.is_empty() => url_options.listen = Some(decoded(place)?),
+            ("statements", which) => url_options.naming = naming(which)?,
             _ => rest.push(option),
         }
     }
-    if wishes.roots.is_some() {
+    if url_options.roots.is_some() {
         // An address that names a root asks for its verification.
-        wishes.verify = wishes.verify.map(|_| Verify::Full);
+        url_options.verify = url_options.verify.map(|_| Verify::Full);
     }
     let query = if rest.is_empty() { String::new() } else { format!("?{}", rest.join("&")) };
-    Ok((format!("{base}{query}"), wishes))
+    Ok((format!("{base}{query}"), url_options))
 }
 
 fn naming(which: &str) -> Result<Naming, String> {
@@ -200,12 +200,12 @@ mod tests {
 
     #[test]
     fn what_the_client_does_not_understand_is_taken_out() {
-        let (plain, wishes) =
+        let (plain, url_options) =
             split("postgres://h/d?sslmode=require&keepalives=1&sslrootcert=/etc/a%20b.pem&listen=db%3A5433").unwrap();
         assert_eq!(plain, "postgres://h/d?keepalives=1");
         let roots = Some(PathBuf::from("/etc/a b.pem"));
         let listen = Some("db:5433".to_owned());
-        assert_eq!(wishes, UrlOptions { verify: Some(Verify::Full), roots, listen, naming: Naming::Direct });
+        assert_eq!(url_options, UrlOptions { verify: Some(Verify::Full), roots, listen, naming: Naming::Direct });
         assert_eq!(split("postgres://h/d?statements=named").unwrap().1.naming, Naming::Always);
         assert_eq!(split("postgres://h/d").unwrap(), ("postgres://h/d".to_owned(), UrlOptions::default()));
     }

@@ -13,7 +13,7 @@ use crate::{
     bulk::{Brief, brief, earliest, uuids},
     bulk_contexts::contexts_of,
     ended::recalling,
-    events::{Redriven, error},
+    events::{Retried, error},
     failure::Sql,
     rows::{get, optional_time, state, time},
     tx::Tx,
@@ -98,14 +98,14 @@ impl Tx<'_> {
             (&now_micros, Type::INT8),
         ];
         let rows = self.query(&RETRY_MANY, &params).await?;
-        self.log_redrives(&rows.iter().map(redriven).collect::<Sql<Vec<_>>>()?, now).await?;
+        self.log_retries(&rows.iter().map(retried).collect::<Sql<Vec<_>>>()?, now).await?;
         rows.iter().map(brief).collect()
     }
 }
 
 /// Reads what `RETRY_MANY` returns behind the columns of a [`Brief`].
-fn redriven(row: &Row) -> Sql<Redriven> {
-    Ok(Redriven {
+fn retried(row: &Row) -> Sql<Retried> {
+    Ok(Retried {
         id: TaskId::from_uuid(get(row, 0)?),
         epoch: LeaseEpoch(get::<i64>(row, 8)?.unsigned_abs()),
         attempt: u32::try_from(get::<i64>(row, 9)?).unwrap_or(u32::MAX),

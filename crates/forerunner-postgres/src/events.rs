@@ -85,7 +85,7 @@ impl Rows {
 }
 
 /// A task that had ended and is sent back to its queue, as it was.
-pub(crate) struct Redriven {
+pub(crate) struct Retried {
     pub id: TaskId,
     pub epoch: LeaseEpoch,
     pub attempt: u32,
@@ -100,8 +100,8 @@ pub(crate) struct Redriven {
 
 impl Rows {
     /// What a retry by hand undoes, and the retry. `last` is the newest number after the work that was given out.
-    fn retry(&mut self, ended: &Redriven, last: Option<u64>, now: Timestamp) {
-        let Redriven { epoch, attempt, submitted_at, due, state, .. } = *ended;
+    fn retry(&mut self, ended: &Retried, last: Option<u64>, now: Timestamp) {
+        let Retried { epoch, attempt, submitted_at, due, state, .. } = *ended;
         self.state(begin_seq(LeaseEpoch(0)), submitted_at, first_state(submitted_at, due), 0, None);
         if let Some(started_at) = ended.started_at.filter(|_| epoch.0 > 0) {
             self.state(begin_seq(epoch), started_at, TaskState::Running, attempt, None);
@@ -116,7 +116,7 @@ impl Member for AttemptEvent {
     type Answer = ();
 
     async fn store(tx: &Tx<'_>, members: &[&Self]) -> Sql<Vec<Option<()>>> {
-        tx.say(members).await?;
+        tx.append_events(members).await?;
         Ok(vec![Some(()); members.len()])
     }
 
@@ -128,7 +128,7 @@ impl Member for AttemptEvent {
 
 impl Tx<'_> {
     /// Stores events of agents under leases that have not ended.
-    async fn say(&self, said: &[&AttemptEvent]) -> Sql<()> {
+    async fn append_events(&self, events: &[&AttemptEvent]) -> Sql<()> {
         let sql = "WITH s AS MATERIALIZED (SELECT s.* \
                    FROM unnest($1::uuid[], $2::int8[], $3::int8[], $4::int8[], $5::int2[], $6::text[], $7::int8[]) \
                    AS s (id, epoch, seq, at, kind, text, forget) \
@@ -139,12 +139,12 @@ impl Tx<'_> {
                    AND v.seq > s.forget - (s.forget & $9)) \
                    INSERT INTO events (id, seq, at, kind, text) SELECT id, seq, at, kind, text FROM s \
                    ON CONFLICT (id, seq) DO NOTHING RETURNING id";
-        let ids: Vec<_> = said.iter().map(|one| *one.task.as_uuid()).collect();
-        let epochs: Vec<_> = said.iter().map(|one| one.epoch.0 as i64).collect();
-        let seqs: Vec<_> = said.iter().map(|one| one.seq as i64).collect();
-        let times: Vec<_> = said.iter().map(|one| one.at.as_micros()).collect();
-        let (kinds, texts): (Vec<_>, Vec<_>) = said.iter().map(|one| words(&one.kind)).unzip();
-        let forget: Vec<_> = said.iter().map(|one| one.forget_before.map(|seq| seq as i64)).collect();
+        let ids: Vec<_> = events.iter().map(|one| *one.task.as_uuid()).collect();
+        let epochs: Vec<_> = events.iter().map(|one| one.epoch.0 as i64).collect();
+        let seqs: Vec<_> = events.iter().map(|one| one.seq as i64).collect();
+        let times: Vec<_> = events.iter().map(|one| one.at.as_micros()).collect();
+        let (kinds, texts): (Vec<_>, Vec<_>) = events.iter().map(|one| words(&one.kind)).unzip();
+        let forget: Vec<_> = events.iter().map(|one| one.forget_before.map(|seq| seq as i64)).collect();
         let place = begin_seq(LeaseEpoch(1)) as i64 - begin_seq(LeaseEpoch(0)) as i64 - 1;
         let params = [
             (&ids as &(dyn ToSql + Sync), Type::UUID_ARRAY),
@@ -158,7 +158,7 @@ impl Tx<'_> {
             (&place, Type::INT8),
         ];
         self.run(sql, &params).await?;
-        self.hints().said.extend(said.iter().map(|one| one.task));
+        self.hints().with_events.extend(events.iter().map(|one| one.task));
         Ok(())
     }
 
@@ -170,7 +170,7 @@ impl Tx<'_> {
         if let TaskEventKind::State { state, attempt, error } = transition.event(attempt) {
             rows.state(after_seq(epoch, None), now, state, attempt, error.as_ref());
         }
-        self.hints().said.insert(id);
+        self.hints().with_events.insert(id);
         self.write(id, &rows).await
     }
 
@@ -179,20 +179,20 @@ impl Tx<'_> {
         let asked = after_seq(task.epoch, None);
         let mut rows = Rows::default();
         rows.state(after_seq(task.epoch, Some(asked)), now, task.state, task.attempt, None);
-        self.hints().said.insert(task.id);
+        self.hints().with_events.insert(task.id);
         self.write(task.id, &rows).await
     }
 
     /// Records what a retry by hand undoes in a task that has ended, and the retry. `due` is that of the time before.
-    pub async fn log_redrive(&self, ended: &Task, due: Timestamp, now: Timestamp) -> Sql<()> {
+    pub async fn log_retry(&self, ended: &Task, due: Timestamp, now: Timestamp) -> Sql<()> {
         let Task { id, epoch, attempt, submitted_at, started_at, finished_at, state, .. } = *ended;
         let error = ended.error.clone();
-        let ended = Redriven { id, epoch, attempt, submitted_at, due, started_at, finished_at, state, error };
-        self.log_redrives(&[ended], now).await
+        let ended = Retried { id, epoch, attempt, submitted_at, due, started_at, finished_at, state, error };
+        self.log_retries(&[ended], now).await
     }
 
     /// The same for many tasks.
-    pub async fn log_redrives(&self, ended: &[Redriven], now: Timestamp) -> Sql<()> {
+    pub async fn log_retries(&self, ended: &[Retried], now: Timestamp) -> Sql<()> {
         let sql = "SELECT s.id, (SELECT max(seq) FROM events v WHERE v.id = s.id AND v.seq >= s.first) \
                    FROM unnest($1::uuid[], $2::int8[]) AS s (id, first)";
         let tasks: Vec<Uuid> = ended.iter().map(|task| *task.id.as_uuid()).collect();
@@ -206,7 +206,7 @@ impl Tx<'_> {
         for task in ended {
             rows.retry(task, lasts.get(task.id.as_uuid()).copied().flatten(), now);
             owners.resize(rows.seq.len(), *task.id.as_uuid());
-            self.hints().said.insert(task.id);
+            self.hints().with_events.insert(task.id);
         }
         self.write_many(&owners, &rows).await
     }
@@ -257,11 +257,11 @@ impl Tx<'_> {
         let Some(row) = rows.first() else { return Ok(None) };
         let mut events = Vec::with_capacity(rows.len() + 3);
         for row in &rows {
-            events.extend(kept(row)?);
+            events.extend(stored_event(row)?);
         }
         let is_all = events.len() < limit;
         let last = events.last().map_or(0, |event| event.seq);
-        for event in told_by(row)? {
+        for event in events_of(row)? {
             // Events after the last one that was read are on the next page.
             let belongs = event.seq > after && (is_all || event.seq <= last);
             if belongs && events.iter().all(|known| known.seq != event.seq) {
@@ -271,7 +271,7 @@ impl Tx<'_> {
         events.sort_by_key(|event| event.seq);
         // A leg may have begun since they were read.
         events.iter().for_each(|event| legs.add_of(event.seq));
-        events.iter_mut().for_each(|event| event.seq = legs.told(event.seq));
+        events.iter_mut().for_each(|event| event.seq = legs.public(event.seq));
         Ok(Some(TaskEvents { events, ended: is_all && state(row, 0)?.is_terminal() }))
     }
 
@@ -289,31 +289,37 @@ impl Tx<'_> {
 }
 
 /// The events in the row of a task: the submission, the newest start, the end.
-fn told_by(row: &Row) -> Sql<Vec<TaskEvent>> {
+fn events_of(row: &Row) -> Sql<Vec<TaskEvent>> {
     let (now, epoch) = (state(row, 0)?, LeaseEpoch(get::<i64>(row, 1)?.unsigned_abs()));
     let attempt = u32::try_from(get::<i64>(row, 2)?).unwrap_or(u32::MAX);
     let (submitted_at, due) = (time(row, 3)?, time(row, 4)?);
     let event =
         |seq, at, state, attempt, error| TaskEvent { seq, at, kind: TaskEventKind::State { state, attempt, error } };
-    let mut told = vec![event(begin_seq(LeaseEpoch(0)), submitted_at, first_state(submitted_at, due), 0, None)];
+    let mut events = vec![event(begin_seq(LeaseEpoch(0)), submitted_at, first_state(submitted_at, due), 0, None)];
     if let Some(started_at) = optional_time(row, 5)?.filter(|_| epoch.0 > 0) {
-        told.push(event(begin_seq(epoch), started_at, TaskState::Running, attempt, None));
+        events.push(event(begin_seq(epoch), started_at, TaskState::Running, attempt, None));
     }
     if now == TaskState::Damaged {
         // The row does not have the time when it was found; for a follower nothing comes after it.
         let at = optional_time(row, 5)?.unwrap_or(submitted_at);
-        told.push(event(after_seq(epoch, get::<Option<i64>>(row, 9)?.map(i64::unsigned_abs)), at, now, attempt, None));
-        return Ok(told);
+        events.push(event(
+            after_seq(epoch, get::<Option<i64>>(row, 9)?.map(i64::unsigned_abs)),
+            at,
+            now,
+            attempt,
+            None,
+        ));
+        return Ok(events);
     }
     if let Some(finished_at) = optional_time(row, 6)?.filter(|_| now.is_terminal()) {
         let last = get::<Option<i64>>(row, 9)?.map(i64::unsigned_abs);
-        told.push(event(after_seq(epoch, last), finished_at, now, attempt, error(row, 7)?));
+        events.push(event(after_seq(epoch, last), finished_at, now, attempt, error(row, 7)?));
     }
-    Ok(told)
+    Ok(events)
 }
 
 /// The stored event in the last columns, if there is one.
-fn kept(row: &Row) -> Sql<Option<TaskEvent>> {
+fn stored_event(row: &Row) -> Sql<Option<TaskEvent>> {
     let Some(seq) = get::<Option<i64>>(row, 10)? else { return Ok(None) };
     let kind = match get::<i16>(row, 12)? {
         ASKED => {

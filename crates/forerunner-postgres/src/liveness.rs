@@ -36,7 +36,7 @@ pub(crate) struct Liveness {
 #[derive(Debug, Default)]
 struct Others {
     seen: HashMap<NodeId, Seen>,
-    looked_at: Option<Instant>,
+    checked_at: Option<Instant>,
 }
 
 /// How another node was found.
@@ -62,7 +62,7 @@ impl Liveness {
 
     /// Acquires the lock of this node in a session, for as long as that lasts; returns whether it has it. It does not
     /// before the first heartbeat, or during a check.
-    pub async fn hold(&self, client: &Client) -> Result<bool, tokio_postgres::Error> {
+    pub async fn acquire(&self, client: &Client) -> Result<bool, tokio_postgres::Error> {
         let Some(own) = self.own.get() else { return Ok(false) };
         let sql = "SELECT pg_try_advisory_lock($1, hashtext($2::uuid::text))";
         let params: [(&(dyn ToSql + Sync), Type); 2] = [(&CLASS, Type::INT4), (own.as_uuid(), Type::UUID)];
@@ -78,8 +78,8 @@ impl Liveness {
     /// Records the result of a check of all other nodes; returns which are gone.
     pub fn note(&self, found: &[Found], now: Instant) -> Vec<Found> {
         let mut others = self.others.lock();
-        let looked_at = others.looked_at.replace(now);
-        let goes_on = looked_at.is_some_and(|at| now.duration_since(at) <= self.gone_after / PAUSES);
+        let checked_at = others.checked_at.replace(now);
+        let is_continuous = checked_at.is_some_and(|at| now.duration_since(at) <= self.gone_after / PAUSES);
         let others = &mut others.seen;
         others.retain(|node, _| found.iter().any(|found| found.node == *node));
         let mut gone = Vec::new();
@@ -88,7 +88,7 @@ impl Liveness {
                 (true, _) => Seen::There,
                 // Never seen there: it may be one that does not listen.
                 (false, None) => continue,
-                (false, Some(Seen::Away(since, until))) if goes_on && *until == found.lease_until => {
+                (false, Some(Seen::Away(since, until))) if is_continuous && *until == found.lease_until => {
                     Seen::Away(*since, *until)
                 }
                 (false, Some(_)) => Seen::Away(now, found.lease_until),
@@ -109,10 +109,10 @@ mod tests {
     const AFTER: Duration = Duration::from_secs(8);
 
     /// Checks once a second; returns at which check the node was gone.
-    fn looks(looks: &[(bool, i64)]) -> Vec<usize> {
+    fn gone_at(checks: &[(bool, i64)]) -> Vec<usize> {
         let (liveness, begun) = (Liveness::new(AFTER), Instant::now());
         let node = NodeId::from_uuid(uuid::Uuid::max());
-        let gone = looks.iter().enumerate().filter(|(second, (is_there, lease_until))| {
+        let gone = checks.iter().enumerate().filter(|(second, (is_there, lease_until))| {
             let found = Found { node, lease_until: *lease_until, is_there: *is_there };
             !liveness.note(&[found], begun + Duration::from_secs(*second as u64)).is_empty()
         });
@@ -120,18 +120,18 @@ mod tests {
     }
 
     #[test]
-    fn who_was_there_and_stays_away_without_a_beat_is_gone() {
+    fn a_node_that_stays_away_without_a_heartbeat_is_gone() {
         let mut all = vec![(true, 1); 2];
         all.extend(vec![(false, 1); 10]);
-        assert_eq!(looks(&all), [10, 11], "first seen away at 2");
+        assert_eq!(gone_at(&all), [10, 11], "first seen away at 2");
     }
 
     #[test]
-    fn who_beats_or_comes_back_is_not_gone() {
+    fn a_node_that_sends_heartbeats_or_comes_back_is_not_gone() {
         let beats: Vec<_> = (0..30).map(|second| (second == 0, second)).collect();
-        assert_eq!(looks(&beats), [0; 0]);
+        assert_eq!(gone_at(&beats), [0; 0]);
         let comes_back: Vec<_> = (0..30).map(|second| (second % 8 == 0, 1)).collect();
-        assert_eq!(looks(&comes_back), [0; 0]);
+        assert_eq!(gone_at(&comes_back), [0; 0]);
     }
 
     #[test]
@@ -151,7 +151,7 @@ mod tests {
 
     #[test]
     fn who_was_never_there_is_left_to_its_lease() {
-        assert_eq!(looks(&[(false, 1); 30]), [0; 0]);
+        assert_eq!(gone_at(&[(false, 1); 30]), [0; 0]);
     }
 
     #[test]

@@ -17,7 +17,7 @@ use tokio_postgres::types::{ToSql, Type};
 use crate::{
     failure::{is_spent, reason, unavailable},
     link,
-    oldest_transaction::Holders,
+    oldest_transaction::OpenSnapshots,
     partitions,
     scan_cursors::ScanCursors,
 };
@@ -33,17 +33,17 @@ const LIMIT: Duration = Duration::from_secs(60);
 const OLD: Duration = Duration::from_secs(300);
 
 /// Time until the first check of where claims begin, and after a failed one.
-const FIRST_LOOK: Duration = Duration::from_secs(1);
+const FIRST_SCAN: Duration = Duration::from_secs(1);
 /// Time between two rounds of removing what is past the retention, by whichever node.
-const RETIRES: Duration = Duration::from_secs(20);
+const DROP_EVERY: Duration = Duration::from_secs(20);
 
 /// Claims the turn of a period, unless another node had it: records the time, by the clock of the database.
 const TURN: &str = "INSERT INTO settings AS n (key, text) SELECT $2, now::text \
                     FROM (SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8 AS now) AS clock \
                     ON CONFLICT (key) DO UPDATE SET text = excluded.text \
                     WHERE excluded.text::int8 - n.text::int8 >= $1 RETURNING key";
-/// A wish that what is past the retention be removed.
-pub(crate) struct Retire {
+/// A request to remove what is past the retention.
+pub(crate) struct DropExpired {
     pub now: Timestamp,
     pub retention: Duration,
     pub reply: oneshot::Sender<Result<Option<DroppedPartitions>, StoreError>>,
@@ -53,7 +53,7 @@ pub(crate) struct Retire {
 pub(crate) struct Maintainer {
     pub pool: Pool,
     pub period: Duration,
-    pub wishes: mpsc::UnboundedReceiver<Retire>,
+    pub requests: mpsc::UnboundedReceiver<DropExpired>,
     pub cursors: Arc<ScanCursors>,
     /// Where it reports its result.
     pub seen: watch::Sender<Option<VacuumStatus>>,
@@ -67,31 +67,31 @@ impl Maintainer {
         let period = self.period.max(Duration::from_millis(1));
         let mut interval = interval_at(Instant::now() + period, period);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut holders = Holders::default();
-        let mut next_look = Instant::now() + FIRST_LOOK;
+        let mut snapshots = OpenSnapshots::default();
+        let mut next_scan = Instant::now() + FIRST_SCAN;
         loop {
             tokio::select! {
                 _ = interval.tick() => {
                     // A lost database is reported by the calls that need it.
-                    let looked = self.round(async |client| {
+                    let vacuumed = self.round(async |client| {
                         clean(client, period).await?;
-                        let upkeep = holders.look(client).await?;
+                        let upkeep = snapshots.status(client).await?;
                         warn(client, &upkeep).await?;
                         self.damaged.note_there(count_damaged(client).await?);
                         Ok(upkeep)
                     });
-                    match looked.await {
+                    match vacuumed.await {
                         Ok(upkeep) => drop(self.seen.send(Some(upkeep))),
                         Err(error) => tracing::debug!(%error, "the store was not cleaned up"),
                     }
                 }
-                () = sleep_until(next_look) => {
+                () = sleep_until(next_scan) => {
                     let cursors = &self.cursors;
                     let pause = self.round(async |client| cursors.scan(client).await).await;
-                    next_look = Instant::now() + pause.unwrap_or(FIRST_LOOK);
+                    next_scan = Instant::now() + pause.unwrap_or(FIRST_SCAN);
                 }
-                Some(Retire { now, retention, reply }) = self.wishes.recv() => {
-                    let outcome = self.round(async |client| retire(client, now, retention).await).await;
+                Some(DropExpired { now, retention, reply }) = self.requests.recv() => {
+                    let outcome = self.round(async |client| drop_expired(client, now, retention).await).await;
                     // Nobody may be waiting for it.
                     drop(reply.send(outcome.map(Some)));
                 }
@@ -133,16 +133,16 @@ async fn is_our_turn(client: &Object, note: &str, since: Duration) -> Result<boo
     Ok(!client.query_typed(TURN, &params).await?.is_empty())
 }
 
-async fn retire(
+async fn drop_expired(
     client: &Object,
     now: Timestamp,
     retention: Duration,
 ) -> Result<DroppedPartitions, tokio_postgres::Error> {
-    if !is_our_turn(client, "store/retired_at", RETIRES / 2).await? {
+    if !is_our_turn(client, "store/retired_at", DROP_EVERY / 2).await? {
         return Ok(DroppedPartitions::default());
     }
     partitions::make_ahead(client, Some(now.as_micros()), retention).await?;
-    partitions::retire(client, (now - retention).as_micros()).await
+    partitions::drop_expired(client, (now - retention).as_micros()).await
 }
 
 async fn clean(client: &Object, period: Duration) -> Result<(), tokio_postgres::Error> {

@@ -41,7 +41,7 @@ const WORK_PAUSE: Duration = Duration::from_millis(10);
 /// How often a node checks whether it receives its own notifications, and how long it waits for that.
 const PROBE: (Duration, Duration) = (Duration::from_secs(10), Duration::from_secs(3));
 /// How often it tries to be seen by the others.
-const HOLD: Duration = Duration::from_millis(300);
+const ACQUIRE_EVERY: Duration = Duration::from_millis(300);
 /// The first and the longest pause between two attempts to listen.
 const BACKOFF: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(30));
 /// News that a slow reader may lag behind.
@@ -54,7 +54,7 @@ const ECHO: &str = "echo ";
 /// Notifications between nodes, in both directions.
 #[derive(Debug)]
 pub(crate) struct Notifier {
-    heard: broadcast::Sender<Notification>,
+    subscribers: broadcast::Sender<Notification>,
     pending: Mutex<Pending>,
     /// There is something to send.
     ring: Notify,
@@ -76,7 +76,7 @@ pub(crate) struct Notifier {
 #[derive(Debug, Default)]
 struct Pending {
     hints: Notification,
-    told_at: Option<Instant>,
+    sent_at: Option<Instant>,
     /// When somebody spoke of work.
     work_at: Option<Instant>,
 }
@@ -84,21 +84,21 @@ struct Pending {
 impl Pending {
     /// When the pending notification may be sent; `chance` in [0, 1) lets one of many nodes go first.
     fn due(&self, peers: usize, chance: f64) -> Option<Instant> {
-        let Self { hints, told_at, work_at } = self;
+        let Self { hints, sent_at, work_at } = self;
         if hints.is_empty() {
             return None;
         }
         let is_work = Notification { work: hints.work.clone(), ..Notification::default() } == *hints;
         let (after, pause) = match is_work {
-            true => (work_at.max(told_at), pause_of_work(peers).mul_f64(1.0 + chance)),
-            false => (told_at, pause_for(peers)),
+            true => (work_at.max(sent_at), pause_of_work(peers).mul_f64(1.0 + chance)),
+            false => (sent_at, pause_for(peers)),
         };
         Some(after.map_or_else(Instant::now, |at| at + pause))
     }
 
     fn take(&mut self) -> Notification {
         let now = Some(Instant::now());
-        self.told_at = now;
+        self.sent_at = now;
         if !self.hints.work.is_empty() {
             self.work_at = now;
         }
@@ -106,10 +106,10 @@ impl Pending {
     }
 
     /// Others were notified of this work a moment ago, and so of ours.
-    fn forget_work(&mut self, heard: &Notification) {
-        if !heard.work.is_empty() {
+    fn forget_work(&mut self, received: &Notification) {
+        if !received.work.is_empty() {
             self.work_at = Some(Instant::now());
-            self.hints.work.retain(|pool| !heard.work.contains(pool));
+            self.hints.work.retain(|pool| !received.work.contains(pool));
         }
     }
 }
@@ -117,7 +117,7 @@ impl Pending {
 impl Notifier {
     pub fn new(liveness: Arc<Liveness>) -> Self {
         Self {
-            heard: broadcast::channel(LAG).0,
+            subscribers: broadcast::channel(LAG).0,
             pending: Mutex::default(),
             ring: Notify::new(),
             begin: Notify::new(),
@@ -146,7 +146,7 @@ impl Notifier {
     /// Begins to listen, if that was not asked for before.
     pub fn subscribe(&self) -> broadcast::Receiver<Notification> {
         self.begin.notify_one();
-        self.heard.subscribe()
+        self.subscribers.subscribe()
     }
 
     pub fn is_listening(&self) -> bool {
@@ -202,7 +202,7 @@ impl Notifier {
         let driver = AbortOnDrop(driver);
         let call = async {
             match timeout(limit, self.listen(&client)).await {
-                Ok(Ok(is_direct)) => self.talk(&client, limit, is_direct).await,
+                Ok(Ok(is_direct)) => self.run_session(&client, limit, is_direct).await,
                 Ok(Err(error)) => reason(&error),
                 Err(_) => SLOW.to_owned(),
             }
@@ -239,22 +239,22 @@ impl Notifier {
 
     /// Sends pending notifications, and checks now and then whether the node receives its own; returns why it no longer
     /// can.
-    async fn talk(&self, client: &Client, limit: Duration, is_direct: bool) -> String {
+    async fn run_session(&self, client: &Client, limit: Duration, is_direct: bool) -> String {
         let mut probe = interval(PROBE.0);
         probe.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut hold, mut is_held) = (interval(HOLD), false);
-        hold.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut acquire, mut is_acquired) = (interval(ACQUIRE_EVERY), false);
+        acquire.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut chance = 0.5;
         loop {
             let peers = self.peers.load(Ordering::Relaxed);
             let due = self.pending().due(peers, chance);
-            let told = tokio::select! {
+            let sent = tokio::select! {
                 _ = probe.tick() => self.probe(client, limit).await,
                 // Not behind a pooler, where the lock would stay with a session of anybody.
-                _ = hold.tick(), if is_direct && !is_held && self.is_listening() => {
-                    let held = timeout(limit, self.liveness.hold(client)).await;
-                    is_held = matches!(held, Ok(Ok(true)));
-                    held.map_or_else(|_| Err(SLOW.to_owned()), |held| held.map(drop).map_err(|error| reason(&error)))
+                _ = acquire.tick(), if is_direct && !is_acquired && self.is_listening() => {
+                    let acquired = timeout(limit, self.liveness.acquire(client)).await;
+                    is_acquired = matches!(acquired, Ok(Ok(true)));
+                    acquired.map_or_else(|_| Err(SLOW.to_owned()), |acquired| acquired.map(drop).map_err(|error| reason(&error)))
                 }
                 // The pending notifications, or their time, may have changed.
                 () = self.ring.notified() => Ok(()),
@@ -264,7 +264,7 @@ impl Notifier {
                     notify(client, &text, limit).await
                 }
             };
-            if let Err(why) = told {
+            if let Err(why) = sent {
                 return why;
             }
         }
@@ -274,7 +274,7 @@ impl Notifier {
     async fn probe(&self, client: &Client, limit: Duration) -> Result<(), String> {
         let number = self.echo.load(Ordering::Relaxed) + 1;
         notify(client, &format!("{ECHO}{number}"), limit).await?;
-        let heard = async {
+        let returned = async {
             loop {
                 let echoed = self.echoed.notified();
                 if self.echo.load(Ordering::Relaxed) >= number {
@@ -283,7 +283,7 @@ impl Notifier {
                 echoed.await;
             }
         };
-        if timeout(PROBE.1, heard).await.is_err() {
+        if timeout(PROBE.1, returned).await.is_err() {
             return Err(
                 "a notification that the node sent to itself did not arrive, as behind a pooler in transaction \
                  mode; set `?listen=HOST:PORT` to the address of the database itself"
@@ -321,7 +321,7 @@ impl Notifier {
 
     fn pass_on(&self, hints: Notification) {
         // Nobody may be listening any more.
-        let _ = self.heard.send(hints);
+        let _ = self.subscribers.send(hints);
     }
 }
 
@@ -388,10 +388,14 @@ mod tests {
         pending.hints.absorb(work("b"));
         pending.forget_work(&work("a"));
         assert_eq!(pending.hints, work("b"));
-        let heard = pending.work_at.unwrap();
-        assert_eq!(pending.due(3, 0.5), Some(heard + pause_of_work(3).mul_f64(1.5)), "later than whoever was lucky");
+        let announced_at = pending.work_at.unwrap();
+        assert_eq!(
+            pending.due(3, 0.5),
+            Some(announced_at + pause_of_work(3).mul_f64(1.5)),
+            "later than whoever was lucky"
+        );
         pending.hints.settings = true;
-        assert!(pending.due(3, 0.5).unwrap() < heard + pause_of_work(3), "other news do not wait for that");
+        assert!(pending.due(3, 0.5).unwrap() < announced_at + pause_of_work(3), "other news do not wait for that");
         assert_eq!(pending.take(), Notification { settings: true, ..work("b") });
         assert_eq!(pending.due(3, 0.5), None);
     }

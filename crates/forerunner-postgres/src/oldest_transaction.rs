@@ -34,13 +34,13 @@ SELECT name, program, role, state, seconds::float8, number, remedy FROM (
 /// Remembers the owner of the oldest number at the last check: an owner with the same number has had it meanwhile. A
 /// session that runs one short statement after the other has a new one each time.
 #[derive(Debug, Default)]
-pub(crate) struct Holders {
+pub(crate) struct OpenSnapshots {
     before: Option<(String, String, Instant)>,
 }
 
-impl Holders {
+impl OpenSnapshots {
     /// Asks the database. Costs about a millisecond, whatever there is.
-    pub async fn look(&mut self, client: &Object) -> Result<VacuumStatus, tokio_postgres::Error> {
+    pub async fn status(&mut self, client: &Object) -> Result<VacuumStatus, tokio_postgres::Error> {
         let tables: [(&(dyn ToSql + Sync), Type); 1] = [(&TABLES.as_slice(), Type::TEXT_ARRAY)];
         let mut dead_rows = Vec::with_capacity(TABLES.len());
         for row in client.query_typed(DEAD, &tables).await? {
@@ -50,7 +50,7 @@ impl Holders {
             }
         }
         let oldest = client.query_typed(OLDEST, &[]).await?;
-        let holder = oldest.first().map(|row| self.held(row)).transpose()?.flatten();
+        let holder = oldest.first().map(|row| self.owner(row)).transpose()?.flatten();
         if oldest.is_empty() {
             self.before = None;
         }
@@ -58,7 +58,7 @@ impl Holders {
     }
 
     /// The owner, if it was the same at the check before.
-    fn held(&mut self, row: &tokio_postgres::Row) -> Result<Option<OldestTransaction>, tokio_postgres::Error> {
+    fn owner(&mut self, row: &tokio_postgres::Row) -> Result<Option<OldestTransaction>, tokio_postgres::Error> {
         let text = |column| row.try_get::<_, Option<String>>(column).map(Option::unwrap_or_default);
         let (name, number, open) = (text(0)?, text(5)?, row.try_get::<_, Option<f64>>(4)?);
         let before = self.before.take().filter(|before| (&before.0, &before.1) == (&name, &number));

@@ -126,7 +126,7 @@ pub(crate) async fn make_ahead(client: &Object, now: Option<i64>, retention: Dur
 }
 
 /// Removes what ended before the retention.
-pub(crate) async fn retire(client: &Object, before: i64) -> Outcome<DroppedPartitions> {
+pub(crate) async fn drop_expired(client: &Object, before: i64) -> Outcome<DroppedPartitions> {
     let mut retired = DroppedPartitions::default();
     for _ in 0..BATCHES {
         let params: [(&(dyn ToSql + Sync), Type); 2] = [(&before, Type::INT8), (&BATCH, Type::INT8)];

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use forerunner_core::{
     LeaseEpoch, TaskId, Timestamp,
-    transition::{self, Rescuing, Running},
+    transition::{self, LostTask, Running},
 };
 use forerunner_store::{Rescue, Rescued};
 use tokio_postgres::types::{ToSql, Type};
@@ -74,7 +74,7 @@ impl Tx<'_> {
     async fn reclaim(&self, lease: Stored, now: Timestamp, rescued: &mut Rescued) -> Sql<()> {
         let task = &lease.task;
         let (running, has_begun) = (Running::of(task, lease.is_to_stop), task.started_at.is_some());
-        let lost = Rescuing { running, has_begun, max_crashes: task.retry.max_crashes };
+        let lost = LostTask { running, has_begun, max_crashes: task.retry.max_crashes };
         let transition = transition::rescue(lost, now);
         if transition.ends() {
             rescued.dead.push(task.id);

@@ -40,7 +40,7 @@ use crate::{
     failure::{KIND, Sql, closed, reason, unavailable},
     link,
     liveness::Liveness,
-    maintenance::{Maintainer, Retire, count_damaged},
+    maintenance::{DropExpired, Maintainer, count_damaged},
     migration,
     node_state::NodeState,
     notifier::Notifier,
@@ -67,7 +67,7 @@ pub struct PostgresStore {
     thread: Mutex<Option<JoinHandle<()>>>,
     done: Mutex<Option<oneshot::Receiver<()>>>,
     notifier: Arc<Notifier>,
-    wishes: mpsc::UnboundedSender<Retire>,
+    requests: mpsc::UnboundedSender<DropExpired>,
     upkeep: watch::Receiver<Option<VacuumStatus>>,
     damaged: Arc<DamageCount>,
 }
@@ -98,7 +98,7 @@ impl PostgresStore {
         let (senders, receivers): (Vec<_>, Vec<_>) = (0..lanes).map(|_| mpsc::unbounded_channel()).unzip();
         let (opened, outcome) = std::sync::mpsc::channel();
         let (finished, done) = oneshot::channel();
-        let (wishes, wished) = mpsc::unbounded_channel();
+        let (requests, wished) = mpsc::unbounded_channel();
         let liveness = Arc::new(Liveness::new(options.gone_after));
         let notifier = Arc::new(Notifier::new(Arc::clone(&liveness)));
         let rung = Arc::clone(&notifier);
@@ -131,7 +131,8 @@ impl PostgresStore {
             }
             let cursors = Arc::clone(&node.cursors);
             let damaged = Arc::clone(&node.damaged);
-            let maintenance = Maintainer { pool, period: options.vacuum_every, wishes: wished, cursors, seen, damaged };
+            let maintenance =
+                Maintainer { pool, period: options.vacuum_every, requests: wished, cursors, seen, damaged };
             let (ends, ended) = watch::channel(0);
             let ends = &ends;
             let writers = receivers.into_iter().enumerate().map(|(lane, jobs)| {
@@ -156,7 +157,7 @@ impl PostgresStore {
             thread: Mutex::new(Some(thread)),
             done: Mutex::new(Some(done)),
             notifier,
-            wishes,
+            requests,
             upkeep,
             damaged,
         })
@@ -499,7 +500,7 @@ impl Maintenance for PostgresStore {
 
     fn drop_expired_partitions(&self, now: Timestamp, retention: Duration) -> StoreFuture<Option<DroppedPartitions>> {
         let (reply, answer) = oneshot::channel();
-        if self.wishes.send(Retire { now, retention, reply }).is_err() {
+        if self.requests.send(DropExpired { now, retention, reply }).is_err() {
             return Box::pin(std::future::ready(Err(closed())));
         }
         Box::pin(async move { answer.await.unwrap_or_else(|_| Err(closed())) })

@@ -1,4 +1,4 @@
-//! What happens to tasks that do not run: cancelling, redriving, sweeping, purging.
+//! What happens to tasks that do not run: cancelling, retrying, sweeping, purging.
 
 use std::sync::atomic::Ordering;
 
@@ -115,7 +115,7 @@ impl Tx<'_> {
         }
         self.recall(&ended_as).await?;
         if !was_damaged {
-            self.log_redrive(&ended_as, was_due, now).await?;
+            self.log_retry(&ended_as, was_due, now).await?;
         }
         let sql = "UPDATE live SET state = $1, attempt = $2, crashes = $3, run_at = $4, due = $5, deadline = $6, queue_key = NULL, \
                    started_at = NULL, finished_at = NULL, agent = NULL, node = NULL, error_kind = NULL, error = NULL, \

@@ -65,7 +65,7 @@ macro_rules! store_conformance {
             a_retry_keeps_its_place
             a_waiting_task_is_cancelled_at_once_and_a_running_one_reported
             a_task_cancelled_while_it_runs_is_not_run_again
-            a_redriven_task_starts_afresh
+            a_retried_task_starts_afresh
             rescue_takes_back_what_other_nodes_ran
             rescue_takes_back_what_outlived_its_node_s_lease
             a_task_that_crashed_too_often_dies

@@ -19,7 +19,7 @@ const LAST: u64 = (1 << PLACE_BITS) - 1;
 /// events of a task that is retried across that moment may be in another order.
 pub(crate) const EPOCH_MASK: u64 = (1 << (63 - PLACE_BITS)) - 1;
 /// Numbers for readers are below this: readers that use doubles, as JavaScript does, can distinguish them.
-const TOLD_BELOW: u64 = 1 << 53;
+const PUBLIC_BELOW: u64 = 1 << 53;
 
 /// An event from an agent that is not stored yet.
 #[derive(Debug, Clone, PartialEq)]
@@ -87,16 +87,16 @@ impl Legs {
     }
 
     /// The number for readers of a stored one.
-    pub fn told(&self, stored: u64) -> u64 {
+    pub fn public(&self, stored: u64) -> u64 {
         let legs = self.0.range(..=stored >> PLACE_BITS).count() as u64;
         (legs << PLACE_BITS) | (stored & LAST)
     }
 
     /// The stored number of one that a reader got: 0 for an impossible one, so that the reader gets all events. It also
     /// knows numbers of version 0.1.0, which were the stored ones.
-    pub fn stored(&self, told: u64) -> u64 {
-        let (leg, place) = (told >> PLACE_BITS, told & LAST);
-        if told >= TOLD_BELOW {
+    pub fn stored(&self, public: u64) -> u64 {
+        let (leg, place) = (public >> PLACE_BITS, public & LAST);
+        if public >= PUBLIC_BELOW {
             let epoch = leg & EPOCH_MASK;
             return if self.0.contains(&epoch) { (epoch << PLACE_BITS) | place } else { 0 };
         }
@@ -113,18 +113,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn told_numbers_are_small_grow_and_lead_back() {
+    fn public_numbers_are_small_grow_and_lead_back() {
         // Now, in microseconds.
         let epochs = [1_796_000_000_000_000, 1_796_000_000_000_001, 1_796_000_007_000_000];
         let mut legs = Legs::default();
         epochs.iter().for_each(|epoch| legs.add(*epoch));
         let stored: Vec<_> = [0].iter().chain(&epochs).map(|epoch| number(LeaseEpoch(*epoch), AFTER)).collect();
-        let told: Vec<_> = stored.iter().map(|stored| legs.told(*stored)).collect();
-        assert!(told.is_sorted_by(|a, b| a < b) && told[3] < TOLD_BELOW, "{told:?}");
+        let public: Vec<_> = stored.iter().map(|stored| legs.public(*stored)).collect();
+        assert!(public.is_sorted_by(|a, b| a < b) && public[3] < PUBLIC_BELOW, "{public:?}");
         assert!(stored.iter().all(|stored| i64::try_from(*stored).is_ok()));
-        assert_eq!(told.iter().map(|told| legs.stored(*told)).collect::<Vec<_>>(), stored);
-        assert_eq!(legs.stored(stored[2]), stored[2], "as version 0.1.0 told it");
-        for unknown in [u64::MAX, 9 << PLACE_BITS, TOLD_BELOW, number(LeaseEpoch(77), BEGIN) + TOLD_BELOW] {
+        assert_eq!(public.iter().map(|public| legs.stored(*public)).collect::<Vec<_>>(), stored);
+        assert_eq!(legs.stored(stored[2]), stored[2], "as in version 0.1.0");
+        for unknown in [u64::MAX, 9 << PLACE_BITS, PUBLIC_BELOW, number(LeaseEpoch(77), BEGIN) + PUBLIC_BELOW] {
             assert_eq!(legs.stored(unknown), 0, "{unknown}");
         }
     }

@@ -26,7 +26,7 @@ pub struct Notification {
     pub ended: BTreeSet<TaskId>,
     /// Tasks with new events.
     #[serde(skip_serializing_if = "BTreeSet::is_empty")]
-    pub said: BTreeSet<TaskId>,
+    pub with_events: BTreeSet<TaskId>,
     /// Settings of a pool changed, or what the leader plans for one.
     #[serde(skip_serializing_if = "is_false")]
     pub settings: bool,
@@ -48,17 +48,18 @@ impl Notification {
 
     /// Returns whether it is empty.
     pub fn is_empty(&self) -> bool {
-        let Self { work, stops, ended, said, settings, more } = self;
-        work.is_empty() && stops.is_empty() && ended.is_empty() && said.is_empty() && !settings && !more
+        let Self { work, stops, ended, with_events, settings, more } = self;
+        work.is_empty() && stops.is_empty() && ended.is_empty() && with_events.is_empty() && !settings && !more
     }
 
     /// Adds other notifications. If there are too many to name, it sets [`Notification::more`].
     pub fn absorb(&mut self, other: Self) {
-        let Self { work, stops, ended, said, settings, more } = other;
+        let Self { work, stops, ended, with_events, settings, more } = other;
         self.settings |= settings;
         self.more |= more;
-        let mut room = MOST.saturating_sub(self.stops.len() + self.ended.len() + self.said.len());
-        for (mine, theirs) in [(&mut self.stops, stops), (&mut self.ended, ended), (&mut self.said, said)] {
+        let mut room = MOST.saturating_sub(self.stops.len() + self.ended.len() + self.with_events.len());
+        for (mine, theirs) in [(&mut self.stops, stops), (&mut self.ended, ended), (&mut self.with_events, with_events)]
+        {
             for task in theirs {
                 if room == 0 {
                     self.more = true;

@@ -114,7 +114,7 @@ fn explain(decision: &Value, pool: &str) -> String {
         ("cold start", fields::secs(decision, "inputs.cold_start_s")),
         ("forecast", forecast(decision)),
         ("announced", announced(decision)),
-        ("need", format!("{} agents before bounds and stabilization", fields::decimal(decision, "need", 1))),
+        ("need", format!("{} agents before bounds and stabilisation", fields::decimal(decision, "need", 1))),
         ("rule", fields::text(decision, "rule")),
         ("reason", fields::text(decision, "reason")),
     ]);
@@ -223,7 +223,7 @@ mod tests {
         cold start   2.40 s
         forecast     3.0 tasks/s in 3.40 s (band 2.2 to 3.9), 2.10 s each, 0 waiting then
         announced    40 tasks become due in 3.10 s, 40 within the cold start, which need 38 agents
-        need         8.4 agents before bounds and stabilization
+        need         8.4 agents before bounds and stabilisation
         rule         holt
         reason       forecast_up
         ");

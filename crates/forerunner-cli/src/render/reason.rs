@@ -5,8 +5,8 @@ pub fn in_words(reason: &str) -> &'static str {
     match reason {
         "steady" => "the size is right",
         "forecast_up" => "the forecast needs more",
-        "forecast_down" => "the forecast has needed fewer for the whole stabilization window",
-        "stabilizing" => "fewer would do, but not for the whole stabilization window yet",
+        "forecast_down" => "the forecast has needed fewer for the whole stabilisation time",
+        "stabilizing" => "fewer would do, but not for the whole stabilisation time yet",
         "surge" => "arrivals exceed the forecast",
         "announced" => "tasks are known to become due",
         "outage" => "what the agents depend on fails, or has just failed, so the pool keeps its size",

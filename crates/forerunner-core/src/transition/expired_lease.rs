@@ -6,7 +6,7 @@ use super::{AttemptEnd, Change, Changes, QueueMove, Running, Transition, settle:
 
 /// What of a running task decides what becomes of it without its node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Rescuing {
+pub struct LostTask {
     /// The task.
     pub running: Running,
     /// Whether its attempt began. A task that was claimed ahead has none that did.
@@ -19,8 +19,8 @@ pub struct Rescuing {
 ///
 /// A prefetched task had not begun, as far as known. It becomes a suspect, so that no node prefetches it again, and does
 /// not die of it.
-pub fn rescue(task: Rescuing, now: Timestamp) -> Transition {
-    let Rescuing { running, has_begun, max_crashes } = task;
+pub fn rescue(task: LostTask, now: Timestamp) -> Transition {
+    let LostTask { running, has_begun, max_crashes } = task;
     let crashes = if has_begun { running.crashes.saturating_add(1) } else { running.crashes.max(1) };
     if running.is_cancelled {
         let cancelled = (None, Some(cancelled()));

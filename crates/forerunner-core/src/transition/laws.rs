@@ -104,7 +104,7 @@ fn a_task_without_its_node_by_what_it_did() {
     for (crashes, has_begun, is_cancelled, state, attempt, after, recorded) in cases {
         let mut task = Task { crashes, ..running() };
         let running = Running::of(&task, is_cancelled);
-        let transition = rescue(Rescuing { running, has_begun, max_crashes: task.retry.max_crashes }, at(9));
+        let transition = rescue(LostTask { running, has_begun, max_crashes: task.retry.max_crashes }, at(9));
         assert_eq!(transition.attempt.as_ref().map(|end| end.state), recorded);
         transition.apply(&mut task);
         assert_eq!((task.state, task.attempt, task.crashes), (state, attempt, after), "{crashes} {has_begun}");
@@ -184,7 +184,7 @@ proptest! {
         next in any_next(), attempt in 0..5_u32, crashes in 0..5_u32, is_cancelled: bool, has_begun: bool, max in 1..5_u32,
     ) {
         let running = Running { attempt, crashes, is_cancelled };
-        let rescued = rescue(Rescuing { running, has_begun, max_crashes: max }, at(9));
+        let rescued = rescue(LostTask { running, has_begun, max_crashes: max }, at(9));
         let swept = [expire(TaskState::Queued, at(9)), expire(TaskState::Scheduled, at(9)), promote()];
         let waiting = Task { state: TaskState::Waiting, attempt, requests: Some(Box::new(Payload::null())), ..self::running() };
         let (asked, requests) = (Payload::null(), Payload::null());

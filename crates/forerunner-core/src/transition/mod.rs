@@ -29,9 +29,9 @@ use crate::{Payload, Task, TaskError, TaskEventKind, TaskState, Timestamp};
 
 pub use answer::{Answered, answer};
 pub use change::Change;
-pub use expired_lease::{Rescuing, dies_of_crash, node_lost, rescue};
+pub use expired_lease::{LostTask, dies_of_crash, node_lost, rescue};
 pub use settle::{Running, end_state, needs_no_row, settle, settle_any, state_at};
-pub use steer::{Cancel, cancel, cancelled, give_up, redriven_deadline, retry};
+pub use steer::{Cancel, cancel, cancelled, deadline_after_retry, give_up, retry};
 pub use sweep::{expire, expired, promote};
 
 /// What an event makes of a task.

@@ -38,7 +38,7 @@ pub fn retry(from: TaskState, deadline: Option<Timestamp>, now: Timestamp) -> Op
         attempt: Some(0),
         crashes: Some(0),
         run_at: Some(now),
-        deadline: redriven_deadline(deadline, now).into(),
+        deadline: deadline_after_retry(deadline, now).into(),
         clears_attempt: true,
         finished_at: Change::Clear,
         output: Change::Clear,
@@ -60,6 +60,6 @@ pub fn cancelled() -> TaskError {
 }
 
 /// Returns the deadline of a retried task: one that has passed would end it again before it could run.
-pub fn redriven_deadline(deadline: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+pub fn deadline_after_retry(deadline: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
     deadline.filter(|deadline| *deadline > now)
 }

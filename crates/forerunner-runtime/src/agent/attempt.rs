@@ -209,14 +209,14 @@ impl Attempt {
         if let Poll::Ready(answer) = futures_util::poll!(&mut run) {
             return caught(answer);
         }
-        let waited = Box::pin(wait_for(&mut run, &self.cancel, limit, self.deps.pool.settings.task.cancel_grace)).await;
+        let end = Box::pin(wait_for(&mut run, &self.cancel, limit, self.deps.pool.settings.task.cancel_grace)).await;
         drop(run);
-        match waited {
-            Waited { answer: Err(error), stopped: Some(cause) } => {
+        match end {
+            RunEnd { answer: Err(error), stopped: Some(cause) } => {
                 Err(self.stopped(cause == StopCause::Timeout, until_deadline <= self.task.timeout, &error))
             }
             // An answer that arrived in time is used, even if the attempt was asked to stop.
-            Waited { answer, .. } => answer,
+            RunEnd { answer, .. } => answer,
         }
     }
 
@@ -299,7 +299,7 @@ fn json_bytes(snapshot: &Snapshot) -> u64 {
 }
 
 /// The result of an attempt that did not end at its first poll.
-struct Waited {
+struct RunEnd {
     answer: Result<Payload, AgentError>,
     /// Why the attempt was asked to stop before it answered; `None` if it was not.
     stopped: Option<StopCause>,
@@ -312,13 +312,13 @@ enum StopCause {
 }
 
 /// Waits for a driver's answer. After `limit` or a cancellation it asks the driver to stop, and waits for the grace.
-async fn wait_for<F>(mut run: F, cancel: &CancelHandle, limit: Duration, cancel_grace: Duration) -> Waited
+async fn wait_for<F>(mut run: F, cancel: &CancelHandle, limit: Duration, cancel_grace: Duration) -> RunEnd
 where
     F: Future<Output = Result<Result<Payload, AgentError>, Box<dyn Any + Send>>> + Unpin,
 {
     let stopped = tokio::select! {
         biased;
-        answer = &mut run => return Waited { answer: caught(answer), stopped: None },
+        answer = &mut run => return RunEnd { answer: caught(answer), stopped: None },
         () = cancel.cancelled() => StopCause::Cancellation,
         () = tokio::time::sleep(limit) => StopCause::Timeout,
     };
@@ -332,7 +332,7 @@ where
         answer = &mut run => caught(answer),
         () = tokio::time::sleep(grace) => Err(stuck(grace)),
     };
-    Waited { answer, stopped: Some(stopped) }
+    RunEnd { answer, stopped: Some(stopped) }
 }
 
 /// Returns a driver's answer, or its panic as an error.

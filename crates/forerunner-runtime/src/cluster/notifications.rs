@@ -31,7 +31,7 @@ pub(super) fn stream_of(notifications: Receiver<Notification>) -> impl Stream<It
 
 impl StreamHandler<Notifications> for ClusterActor {
     fn handle(&mut self, Notifications(notification): Notifications, ctx: &mut Context<Self>) {
-        let Notification { work, stops, ended, said, settings, more } = notification;
+        let Notification { work, stops, ended, with_events, settings, more } = notification;
         for (name, pool) in &self.pools {
             if more || work.contains(name) {
                 pool.work_available.do_send(WorkAvailable);
@@ -40,7 +40,7 @@ impl StreamHandler<Notifications> for ClusterActor {
         self.stop_cancelled(stops.into_iter().collect());
         ended.iter().for_each(|task| self.deps.watch.notify(*task));
         self.read_ended(ended.into_iter().filter(|task| self.deps.watch.is_watched(*task)).collect(), ctx);
-        said.iter().for_each(|task| self.deps.watch.notify(*task));
+        with_events.iter().for_each(|task| self.deps.watch.notify(*task));
         if more {
             self.deps.watch.notify_all();
         }

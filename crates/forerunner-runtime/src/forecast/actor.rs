@@ -211,7 +211,7 @@ impl ForecastActor {
         let now = self.deps.now();
         let seen = self.observation(now, queue, pool);
         self.cold_start_s = seen.cold_start_s.or(self.cold_start_s);
-        let was_held = self.outage.is_held();
+        let was_fixed = self.outage.is_fixed();
         self.open_arrivals.observe(&seen);
         let bounds = self.outage.observe(&Moment {
             now,
@@ -221,10 +221,10 @@ impl ForecastActor {
             depth: queue.depth,
         });
         let begun = Instant::now();
-        let decision = match self.outage.is_held() {
+        let decision = match self.outage.is_fixed() {
             true => {
                 let mut rest = without_outage(&seen, self.forecast.as_ref());
-                if !was_held {
+                if !was_fixed {
                     rest.completed.extend(self.open_arrivals.caught(self.forecast.as_ref()));
                 }
                 self.policy.decide(&rest)

@@ -54,11 +54,11 @@ pub(super) struct OutageSize {
     recent: Vec<(Timestamp, u32)>,
     /// Since when an outage is suspected, and the size then.
     suspected: Option<(Timestamp, u32)>,
-    held: Option<Held>,
+    fixed: Option<FixedSize>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Held {
+struct FixedSize {
     size: u32,
     /// While it lasts: since when it is partial. Then: when a task last waited.
     since: Timestamp,
@@ -70,7 +70,7 @@ impl OutageSize {
     /// Records the present state; returns the bounds of the size, if an outage sets any.
     pub(super) fn observe(&mut self, moment: &Moment<'_>) -> Option<Bounds> {
         let Moment { now, dependency, is_suspicious, desired, depth } = *moment;
-        if self.held.is_none() {
+        if self.fixed.is_none() {
             self.recent.retain(|(at, _)| now.since(*at) <= BEFORE);
             self.recent.push((now, desired));
         }
@@ -78,32 +78,32 @@ impl OutageSize {
         let suspected = self.suspected.filter(|(at, _)| now.since(*at) <= TRUSTED);
         let before = suspected.map_or(recent, |(_, size)| size.min(recent));
         let is_closed = dependency.state == CircuitState::Closed;
-        let Some(held) = &mut self.held else {
+        let Some(fixed) = &mut self.fixed else {
             if !is_closed {
-                self.held = Some(Held { size: before, since: now, low: None });
+                self.fixed = Some(FixedSize { size: before, since: now, low: None });
                 return Some(bounds(before));
             }
             return self.suspect(is_suspicious, before, now);
         };
         if is_closed {
-            if depth > 0 || held.low.is_none() {
-                held.since = now;
+            if depth > 0 || fixed.low.is_none() {
+                fixed.since = now;
             }
-            let low = held.low.filter(|(low, _)| depth >= *low).unwrap_or((depth, now));
-            held.low = Some(low);
-            if now.since(held.since) >= DONE || now.since(low.1) > STUCK {
+            let low = fixed.low.filter(|(low, _)| depth >= *low).unwrap_or((depth, now));
+            fixed.low = Some(low);
+            if now.since(fixed.since) >= DONE || now.since(low.1) > STUCK {
                 *self = Self::default();
                 return None;
             }
         } else {
-            held.low = None;
+            fixed.low = None;
             if dependency.limit.is_none() {
-                held.since = now;
-            } else if now.since(held.since) > REBASE {
-                (held.size, held.since) = (desired, now);
+                fixed.since = now;
+            } else if now.since(fixed.since) > REBASE {
+                (fixed.size, fixed.since) = (desired, now);
             }
         }
-        self.held.map(|held| bounds(held.size))
+        self.fixed.map(|fixed| bounds(fixed.size))
     }
 
     /// While an outage may have begun the pool does not grow, for a while.
@@ -125,8 +125,8 @@ impl OutageSize {
     }
 
     /// Whether an outage fixes the pool's size.
-    pub(super) const fn is_held(&self) -> bool {
-        self.held.is_some()
+    pub(super) const fn is_fixed(&self) -> bool {
+        self.fixed.is_some()
     }
 }
 

@@ -61,7 +61,7 @@ async fn a_failed_attempt_is_tried_again_with_backoff_and_then_dead_and_can_be_r
     let filter = TaskFilter { states: vec![TaskState::Dead], limit: 10, ..TaskFilter::default() };
     assert_eq!(rig.handle().tasks(filter).await.unwrap().tasks.len(), 1);
     assert_eq!(rig.handle().retry(task).await.unwrap().state, TaskState::Queued);
-    assert_eq!(rig.ended(task).await.attempt, 2, "redriven with fresh attempts");
+    assert_eq!(rig.ended(task).await.attempt, 2, "retried with fresh attempts");
     rig.stop().await;
 }
 

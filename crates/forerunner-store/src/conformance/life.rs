@@ -198,8 +198,8 @@ pub async fn a_task_cancelled_while_it_runs_is_not_run_again<F: Future<Output = 
     assert_eq!(lab.settle(&running, 10, succeeded()).await.unwrap().state, TaskState::Succeeded);
 }
 
-/// Redriving makes a task new but for its epochs.
-pub async fn a_redriven_task_starts_afresh<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
+/// A retry by hand makes a task new except for its epochs.
+pub async fn a_retried_task_starts_afresh<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
     let lab = Lab::new(open().await);
     let mut task = lab.task(1);
     task.deadline = Some(at(50));
@@ -210,11 +210,11 @@ pub async fn a_redriven_task_starts_afresh<F: Future<Output = Arc<dyn Store>>>(o
     lab.settle(&first, 3, failed()).await.unwrap();
     let (other, _) = lab.enqueue(lab.task(4)).await;
 
-    let redriven = lab.store.retry(first.id, at(60)).await.unwrap().unwrap();
-    assert_eq!((redriven.state, redriven.attempt, redriven.crashes), (TaskState::Queued, 0, 0));
-    assert_eq!((redriven.run_at, redriven.finished_at, redriven.error.clone()), (at(60), None, None));
-    assert_eq!(redriven.deadline, None, "a deadline that has passed would end it at once");
-    assert_eq!(lab.get(first.id).await, redriven);
+    let retried = lab.store.retry(first.id, at(60)).await.unwrap().unwrap();
+    assert_eq!((retried.state, retried.attempt, retried.crashes), (TaskState::Queued, 0, 0));
+    assert_eq!((retried.run_at, retried.finished_at, retried.error.clone()), (at(60), None, None));
+    assert_eq!(retried.deadline, None, "a deadline that has passed would end it at once");
+    assert_eq!(lab.get(first.id).await, retried);
     assert_eq!((lab.counts().await.claimable, lab.counts().await.of(TaskState::Failed)), (2, 0));
     let again = lab.claim(5, 61).await;
     assert_eq!(again.iter().map(|task| task.id).collect::<Vec<_>>(), [other, first.id]);

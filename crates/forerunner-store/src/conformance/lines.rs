@@ -79,7 +79,7 @@ pub async fn cancelling_in_a_line_lets_only_the_next_come<F: Future<Output = Arc
     assert_eq!(lab.settle(&claimed[0], 12, succeeded()).await.unwrap().claimable, 1);
     assert_eq!(lab.claim_ids(9, 13).await, [ids[3]]);
     assert_eq!(lab.store.retry(ids[0], at(14)).await.unwrap().unwrap().state, TaskState::Queued);
-    assert!(lab.claim(9, 15).await.is_empty(), "a redriven task waits behind the one that runs");
+    assert!(lab.claim(9, 15).await.is_empty(), "a retried task waits behind the one that runs");
 }
 
 /// A deadline in a line.

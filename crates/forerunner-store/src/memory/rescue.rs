@@ -2,7 +2,7 @@
 
 use forerunner_core::{
     TaskState, Timestamp,
-    transition::{self, Rescuing, Running},
+    transition::{self, LostTask, Running},
 };
 
 use super::{slots::Entry, state::State};
@@ -35,7 +35,7 @@ impl State {
         let Entry { task, stop, .. } = self.slots.at(slot);
         let (running, id) = (Running::of(task, *stop), task.id);
         let (has_begun, max_crashes) = (task.started_at.is_some(), task.retry.max_crashes);
-        let transition = transition::rescue(Rescuing { running, has_begun, max_crashes }, now);
+        let transition = transition::rescue(LostTask { running, has_begun, max_crashes }, now);
         let list = if transition.ends() { &mut rescued.dead } else { &mut rescued.requeued };
         list.push(id);
         self.apply(slot, transition, now);

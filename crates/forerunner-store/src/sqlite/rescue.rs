@@ -2,7 +2,7 @@
 
 use forerunner_core::{
     TaskId, Timestamp,
-    transition::{self, Rescuing},
+    transition::{self, LostTask},
 };
 
 use super::{cache::Lease, failure::Sql, tx::Tx};
@@ -32,7 +32,7 @@ impl Tx<'_> {
         let Some(lease) = self.cache.leases.get(&id).cloned() else { return Ok(()) };
         let started = self.cache.end_lease(id);
         let has_begun = lease.started_at.is_some() || started.is_some();
-        let lost = Rescuing { running: lease.running(), has_begun, max_crashes: lease.max_crashes };
+        let lost = LostTask { running: lease.running(), has_begun, max_crashes: lease.max_crashes };
         let transition = transition::rescue(lost, now);
         let list = if transition.ends() { &mut rescued.dead } else { &mut rescued.requeued };
         list.push(id);

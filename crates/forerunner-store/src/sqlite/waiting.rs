@@ -27,7 +27,7 @@ struct Waiting {
 }
 
 /// A task past its retention; without what cannot be read.
-struct Gone {
+struct PastRetention {
     row: i64,
     id: Option<TaskId>,
     pool: i64,
@@ -216,7 +216,7 @@ impl Tx<'_> {
 
     pub fn purge(&mut self, before: Timestamp, limit: usize) -> Sql<usize> {
         let ended = self.ended_before(before, limit)?;
-        for Gone { row, id, pool, state } in &ended {
+        for PastRetention { row, id, pool, state } in &ended {
             self.purge_one(*row, *id, *pool)?;
             match self.cache.pool_at(*pool) {
                 Ok(_) => self.cache.count(*pool, *state, None)?,
@@ -226,14 +226,14 @@ impl Tx<'_> {
         Ok(ended.len())
     }
 
-    fn ended_before(&self, before: Timestamp, limit: usize) -> Sql<Vec<Gone>> {
+    fn ended_before(&self, before: Timestamp, limit: usize) -> Sql<Vec<PastRetention>> {
         let sql = "SELECT task, id, pool, state FROM tasks WHERE finished_at IS NOT NULL AND finished_at < ?1 \
                    ORDER BY finished_at LIMIT ?2";
         let mut statement = self.connection.prepare_cached(sql)?;
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let rows = statement.query_map(params![before.as_micros(), limit], |row| {
             let (id, state) = (uuid(row, 1).ok().map(TaskId::from_uuid), state(row, 3).ok());
-            Ok(Gone { row: row.get(0)?, id, pool: row.get(2)?, state })
+            Ok(PastRetention { row: row.get(0)?, id, pool: row.get(2)?, state })
         })?;
         rows.collect()
     }
