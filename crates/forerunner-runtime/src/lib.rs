@@ -8,7 +8,6 @@
 
 mod admission;
 pub mod agent;
-mod batch;
 mod batcher;
 pub mod blocking;
 mod bulk;
@@ -35,6 +34,7 @@ mod shutdown;
 mod sizes;
 mod spec;
 pub mod status;
+mod submit_many;
 mod submitting;
 #[cfg(feature = "test-util")]
 pub mod testkit;

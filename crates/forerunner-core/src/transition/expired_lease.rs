@@ -2,7 +2,7 @@
 
 use crate::{ErrorKind, RetryPolicy, TaskError, TaskState, Timestamp};
 
-use super::{AttemptEnd, Change, Changes, QueueMove, Running, Transition, settle::release, steer::cancelled};
+use super::{AttemptEnd, Change, Changes, QueueMove, Running, Transition, cancel::cancelled, settle::release};
 
 /// What of a running task decides what becomes of it without its node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

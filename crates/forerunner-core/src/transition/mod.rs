@@ -1,8 +1,8 @@
-//! What each event makes of a task: decided here, once, and applied by every store.
+//! Decides how each event changes a task. Every store applies these decisions.
 //!
-//! Its arguments are parts of the task's row, the event and the time. It answers a [`Transition`]: the values that
-//! change, the task's move in its queue, the attempt to be recorded, and the states between which one count moves. It
-//! reads no store and no clock.
+//! The arguments of a function are parts of the task's row, the event and the time. It returns a [`Transition`]: the
+//! values that change, the task's move in its queue, the attempt to record, and the states whose counts change. It reads
+//! no store and no clock.
 //!
 //! The caller has found the row under the lease's epoch before it asks, so no function compares epochs.
 //!
@@ -17,24 +17,26 @@
 //! | a client answers what the agent of a task asked | [`answer`] |
 
 mod answer;
+mod cancel;
 mod change;
 mod expired_lease;
 #[cfg(test)]
 mod laws;
+mod retry;
 mod settle;
-mod steer;
 mod sweep;
 
 use crate::{Payload, Task, TaskError, TaskEventKind, TaskState, Timestamp};
 
 pub use answer::{Answered, answer};
+pub use cancel::{Cancel, cancel, cancelled, give_up};
 pub use change::Change;
 pub use expired_lease::{LostTask, dies_of_crash, node_lost, rescue};
+pub use retry::{deadline_after_retry, retry};
 pub use settle::{Running, end_state, needs_no_row, settle, settle_any, state_at};
-pub use steer::{Cancel, cancel, cancelled, deadline_after_retry, give_up, retry};
 pub use sweep::{expire, expired, promote};
 
-/// What an event makes of a task.
+/// How an event changes a task.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Transition {
     /// The state before: the task leaves this count.

@@ -2,7 +2,7 @@
 
 use crate::{Next, Task, TaskState, Timestamp};
 
-use super::{AttemptEnd, Change, Changes, QueueMove, Transition, answer::ask, steer::cancelled};
+use super::{AttemptEnd, Change, Changes, QueueMove, Transition, answer::ask, cancel::cancelled};
 
 /// What of a running task decides how its attempt ends. Each store has it with the lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 mod actor;
 mod cold_starts;
+mod explain;
 pub(crate) mod messages;
 mod placements;
-mod why;
 
 pub(crate) use actor::PoolActor;
