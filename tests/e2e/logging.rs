@@ -100,7 +100,10 @@ async fn a_log_that_is_read_late_is_whole_as_long_as_it_is_short() {
     assert_eq!(service.client().metric("forerunner_log_lines_lost_total").await, 0.0);
     assert_eq!(service.stop(SOON).await, 0);
     let text = read.join().expect("no panic").expect("text");
-    assert!(text.contains("serving") && text.contains("an agent is gone") && text.contains("stopped"), "{text}");
+    assert!(
+        text.contains("serving") && text.contains("an agent ended unexpectedly") && text.contains("stopped"),
+        "{text}"
+    );
 }
 
 #[actix_rt::test]

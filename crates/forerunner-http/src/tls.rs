@@ -136,7 +136,7 @@ impl Tls {
                     *current.write() = Arc::new(key);
                     tracing::info!(file = settings.cert, "the certificate was read again");
                 }
-                Err(error) => tracing::warn!(%error, "the new certificate cannot be used; the old one goes on"),
+                Err(error) => tracing::warn!(%error, "cannot use the new certificate; continuing with the old one"),
             }
         }
     }

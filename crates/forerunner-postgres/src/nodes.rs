@@ -84,7 +84,7 @@ impl Tx<'_> {
                 (&ended, Type::INT8),
             ];
             if self.run(sql, &params).await? > 0 {
-                tracing::warn!(node = %gone.node, "another node is gone; its leases end now");
+                tracing::warn!(node = %gone.node, "the process of another node has ended; its leases end now");
                 have_ended = true;
             }
         }

@@ -137,7 +137,7 @@ impl Node {
         }
         if !rescued.requeued.is_empty() || !rescued.dead.is_empty() {
             let (requeued, dead) = (rescued.requeued.len(), rescued.dead.len());
-            tracing::warn!(requeued, dead, "re-queued the tasks of a node that is gone");
+            tracing::warn!(requeued, dead, "re-queued the tasks of a lost node");
         }
         let deps = Arc::new(Deps {
             store: spec.store,

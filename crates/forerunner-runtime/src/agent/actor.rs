@@ -276,7 +276,7 @@ impl AgentActor {
     /// Stops the instance and ends the actor. `reason` is `None` if the agent was stopped on request.
     fn end(&mut self, reason: Option<String>, grace: Duration, ctx: &mut Context<Self>) {
         if let Some(reason) = &reason {
-            tracing::warn!(pool = %self.deps.pool.name, agent = %self.guard.agent, reason, "an agent is gone");
+            tracing::warn!(pool = %self.deps.pool.name, agent = %self.guard.agent, reason, "an agent ended unexpectedly");
         }
         self.guard.reason = reason;
         match self.driver.take() {

@@ -256,7 +256,7 @@ impl ClusterActor {
             Ok(rescued) if rescued.requeued.is_empty() && rescued.dead.is_empty() => {}
             Ok(rescued) => {
                 let (requeued, dead) = (rescued.requeued.len(), rescued.dead.len());
-                tracing::warn!(requeued, dead, "re-queued the tasks of a node that is gone");
+                tracing::warn!(requeued, dead, "re-queued the tasks of a lost node");
                 for pool in cluster.pools.values() {
                     pool.work_available.do_send(WorkAvailable);
                 }

@@ -33,7 +33,7 @@ pub(super) async fn advance(handle: &Handle, name: &ScheduleName) -> Result<(), 
                 tracing::warn!(
                     schedule = %name,
                     decided = %known.state.decided,
-                    "the clock was ahead by more than a day when the schedule ran; it goes on from now"
+                    "the clock was ahead by more than a day when the schedule ran; it continues from now"
                 );
                 handle.write_state(&known, ScheduleState { decided: to, ..known.state.clone() }).await?
             }

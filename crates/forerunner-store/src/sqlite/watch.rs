@@ -185,7 +185,7 @@ fn led_astray(file: &StoreFile) -> Option<String> {
     (!leads_to_it).then(|| {
         let (given, path) = (given.display(), file.path().display());
         format!(
-            "{given} led to {path} when the node started and does no more; point the link there again, or restart the node \
+            "{given} led to {path} when the node started and no longer does; point the link there again, or restart the node \
              if it is to leave the tasks of {path} alone"
         )
     })
