@@ -176,12 +176,7 @@ impl QueueMachine {
             self.resting_until = None;
         }
         match event {
-            // The caller stores only its earliest wake-up, so the others are requested again.
-            QueueEvent::Tick => {
-                let pending = self.next_due.into_iter().chain(self.blocked_until).chain(self.resting_until);
-                self.poll_due = None;
-                actions.extend(pending.filter(|at| *at > now).map(QueueAction::Wake));
-            }
+            QueueEvent::Tick => self.wake_again(now, &mut actions),
             QueueEvent::BecameClaimable(count) => self.claimable += count as i64,
             QueueEvent::EnqueueStarted(count) => self.arriving += count,
             QueueEvent::EnqueueDone { left } => self.arriving = self.arriving.min(left),
@@ -200,46 +195,61 @@ impl QueueMachine {
             QueueEvent::SetPrefetch { limit, nodes } => (self.ahead, self.nodes) = (limit, nodes),
             QueueEvent::Overtaking(count) => self.urgent = (self.urgent + count).min(self.prefetched),
             QueueEvent::PrefetchDropped(count) => self.prefetched = self.prefetched.saturating_sub(count),
-            QueueEvent::Withdraw(asked) => {
-                let reserved = self.claiming.map_or(0, |(asked, _)| asked.min(self.slots));
-                let got = asked.min(self.slots.saturating_sub(reserved));
-                // Slots under a claim are reported once the claim is answered: a pool that got `not now` would ask
-                // again at once.
-                let later = if self.claiming.is_some() { asked - got } else { 0 };
-                self.owed += later;
-                self.withdrawn(asked - later, got, &mut actions);
-            }
+            QueueEvent::Withdraw(asked) => self.on_withdraw(asked, &mut actions),
             QueueEvent::Claimed { asked, got } => {
                 self.on_claimed(asked, got, now);
                 self.answer_owed(&mut actions);
             }
-            QueueEvent::ClaimDeferred { got, again_at } => {
-                self.claiming = None;
-                self.fill(got, now);
-                self.claimable -= got as i64;
-                self.answer_owed(&mut actions);
-                self.resting_until = Some(again_at);
-                actions.push(QueueAction::Wake(again_at));
-            }
-            QueueEvent::ClaimFailed { retry_at } => {
-                self.claiming = None;
-                self.answer_owed(&mut actions);
-                self.blocked_until = Some(retry_at);
-                actions.push(QueueAction::Wake(retry_at));
-            }
+            QueueEvent::ClaimDeferred { got, again_at } => self.on_claim_deferred(got, again_at, now, &mut actions),
+            QueueEvent::ClaimFailed { retry_at } => self.on_claim_failed(retry_at, &mut actions),
             QueueEvent::ClockSetBack(by) => self.set_back(by, now),
-            QueueEvent::Swept { next_due } => {
-                self.sweeping = false;
-                // Tasks that became known during the sweep may be due before what it saw.
-                self.next_due = self.next_due.into_iter().chain(next_due).min();
-                actions.extend(self.next_due.map(QueueAction::Wake));
-            }
+            QueueEvent::Swept { next_due } => self.on_swept(next_due, &mut actions),
         }
         self.sweep_if_due(now, &mut actions);
         self.release_if_idle(now, &mut actions);
         self.claim_if_useful(now, &mut actions);
         self.poll_later(now, &mut actions);
         actions
+    }
+
+    /// Requests all wake-ups again, since the caller has only the earliest one.
+    fn wake_again(&mut self, now: Timestamp, actions: &mut Vec<QueueAction>) {
+        let pending = self.next_due.into_iter().chain(self.blocked_until).chain(self.resting_until);
+        self.poll_due = None;
+        actions.extend(pending.filter(|at| *at > now).map(QueueAction::Wake));
+    }
+
+    /// Withdraws the slots that no claim has reserved.
+    fn on_withdraw(&mut self, asked: usize, actions: &mut Vec<QueueAction>) {
+        let reserved = self.claiming.map_or(0, |(asked, _)| asked.min(self.slots));
+        let got = asked.min(self.slots.saturating_sub(reserved));
+        // Slots under a claim are reported once the claim is answered: a pool that got `not now` would ask again at once.
+        let later = if self.claiming.is_some() { asked - got } else { 0 };
+        self.owed += later;
+        self.withdrawn(asked - later, got, actions);
+    }
+
+    fn on_claim_deferred(&mut self, got: usize, again_at: Timestamp, now: Timestamp, actions: &mut Vec<QueueAction>) {
+        self.claiming = None;
+        self.fill(got, now);
+        self.claimable -= got as i64;
+        self.answer_owed(actions);
+        self.resting_until = Some(again_at);
+        actions.push(QueueAction::Wake(again_at));
+    }
+
+    fn on_claim_failed(&mut self, retry_at: Timestamp, actions: &mut Vec<QueueAction>) {
+        self.claiming = None;
+        self.answer_owed(actions);
+        self.blocked_until = Some(retry_at);
+        actions.push(QueueAction::Wake(retry_at));
+    }
+
+    fn on_swept(&mut self, next_due: Option<Timestamp>, actions: &mut Vec<QueueAction>) {
+        self.sweeping = false;
+        // Tasks that became known during the sweep may be due before what it saw.
+        self.next_due = self.next_due.into_iter().chain(next_due).min();
+        actions.extend(self.next_due.map(QueueAction::Wake));
     }
 
     /// Waits no longer than before: the noted time becomes the new one, and the store finds what is due.

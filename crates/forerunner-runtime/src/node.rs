@@ -11,7 +11,7 @@ use std::{
 
 use actix::Actor;
 use actix_rt::Arbiter;
-use forerunner_core::{Clock, PoolName};
+use forerunner_core::{Clock, NodeId, PoolName, Timestamp};
 use forerunner_store::{Rescue, Store};
 use tokio::{sync::Semaphore, task::JoinHandle};
 
@@ -129,16 +129,7 @@ impl Node {
         let now = clock.now();
         let node = ids.node(now);
         let shared_store = spec.shared || spec.store.is_shared();
-        let whose = if shared_store { Rescue::Expired { now } } else { Rescue::AllBut { node, now } };
-        let rescued = spec.store.rescue(whose).await?;
-        let sooner = spec.store.clock_set_back(now, Duration::ZERO).await?;
-        if sooner > 0 {
-            tracing::warn!(tasks = sooner, "the clock was set back after these tasks failed; retrying them sooner");
-        }
-        if !rescued.requeued.is_empty() || !rescued.dead.is_empty() {
-            let (requeued, dead) = (rescued.requeued.len(), rescued.dead.len());
-            tracing::warn!(requeued, dead, "re-queued the tasks of a lost node");
-        }
+        recover(&*spec.store, node, now, shared_store).await?;
         let deps = Arc::new(Deps {
             store: spec.store,
             clock,
@@ -151,25 +142,8 @@ impl Node {
             schedules: ScheduleBook::default(),
             is_leader: AtomicBool::new(false),
         });
-        let arbiters = match spec.placement {
-            ThreadPlacement::Current => Vec::new(),
-            ThreadPlacement::Spread(threads) => {
-                (0..threads.clamp(1, spec.pools.len().max(1))).map(|_| Arbiter::new()).collect()
-            }
-        };
-        let mut pools = BTreeMap::new();
-        for (index, pool) in spec.pools.into_iter().enumerate() {
-            let arbiter = match arbiters.len() {
-                0 => Arbiter::current(),
-                count => arbiters[index % count].handle(),
-            };
-            let name = pool.name.clone();
-            if pools.contains_key(&name) {
-                return Err(named_twice(name.as_str()));
-            }
-            let seed = ids.random_u64(index as u64 + 16);
-            pools.insert(name, start_pool(pool, deps.clone(), seed, &arbiter).await?);
-        }
+        let arbiters = arbiters(spec.placement, spec.pools.len());
+        let pools = start_pools(spec.pools, &deps, &ids, &arbiters).await?;
         let cluster = shared_store.then(|| start_cluster(&deps, &pools, arbiters.first()));
         let maintenance = tokio::spawn(run_maintenance(deps.clone(), spec.context_retention));
         let mut upkeep = spawn_upkeep(&deps, &pools, spec.retention, cluster.is_some());
@@ -196,9 +170,7 @@ impl Node {
             closed,
         };
         let handle = Handle { shared: Arc::new(shared) };
-        let (scheduler, arbiter) = (handle.clone(), arbiters.first().map_or_else(Arbiter::current, Arbiter::handle));
-        let scheduler = ScheduleActor::start_in_arbiter(&arbiter, |_| ScheduleActor::new(scheduler));
-        handle.shared.schedules.get_or_init(|| scheduler);
+        start_scheduler(&handle, arbiters.first());
         Ok(Self { handle, arbiters, maintenance, upkeep })
     }
 
@@ -206,6 +178,59 @@ impl Node {
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
+}
+
+/// Rescues the tasks of lost nodes, and corrects retries if the clock was set back while no node ran.
+async fn recover(store: &dyn Store, node: NodeId, now: Timestamp, is_shared: bool) -> Result<(), Error> {
+    let whose = if is_shared { Rescue::Expired { now } } else { Rescue::AllBut { node, now } };
+    let rescued = store.rescue(whose).await?;
+    let sooner = store.clock_set_back(now, Duration::ZERO).await?;
+    if sooner > 0 {
+        tracing::warn!(tasks = sooner, "the clock was set back after these tasks failed; retrying them sooner");
+    }
+    if !rescued.requeued.is_empty() || !rescued.dead.is_empty() {
+        let (requeued, dead) = (rescued.requeued.len(), rescued.dead.len());
+        tracing::warn!(requeued, dead, "re-queued the tasks of a lost node");
+    }
+    Ok(())
+}
+
+/// Starts the threads of the actors: at most one a pool, and none if they run in the caller's.
+fn arbiters(placement: ThreadPlacement, pools: usize) -> Vec<Arbiter> {
+    match placement {
+        ThreadPlacement::Current => Vec::new(),
+        ThreadPlacement::Spread(threads) => (0..threads.clamp(1, pools.max(1))).map(|_| Arbiter::new()).collect(),
+    }
+}
+
+/// Starts the actors of all pools, on the arbiters in turn.
+async fn start_pools(
+    specs: Vec<PoolSpec>,
+    deps: &Arc<Deps>,
+    ids: &IdMaker,
+    arbiters: &[Arbiter],
+) -> Result<BTreeMap<PoolName, PoolEntry>, Error> {
+    let mut pools = BTreeMap::new();
+    for (index, pool) in specs.into_iter().enumerate() {
+        let arbiter = match arbiters.len() {
+            0 => Arbiter::current(),
+            count => arbiters[index % count].handle(),
+        };
+        let name = pool.name.clone();
+        if pools.contains_key(&name) {
+            return Err(named_twice(name.as_str()));
+        }
+        let seed = ids.random_u64(index as u64 + 16);
+        pools.insert(name, start_pool(pool, deps.clone(), seed, &arbiter).await?);
+    }
+    Ok(pools)
+}
+
+/// Starts the actor of schedules, which submits through the handle.
+fn start_scheduler(handle: &Handle, arbiter: Option<&Arbiter>) {
+    let (scheduler, arbiter) = (handle.clone(), arbiter.map_or_else(Arbiter::current, Arbiter::handle));
+    let scheduler = ScheduleActor::start_in_arbiter(&arbiter, |_| ScheduleActor::new(scheduler));
+    handle.shared.schedules.get_or_init(|| scheduler);
 }
 
 /// Spawns the tasks that run until the store closes.
