@@ -98,6 +98,11 @@ impl Connection {
         self.directories.insert(session.to_owned(), directory.to_owned());
     }
 
+    /// Whether a session of this id is open.
+    pub fn knows(&self, session: &str) -> bool {
+        self.directories.contains_key(session)
+    }
+
     pub fn forget(&mut self, session: &str) {
         self.directories.remove(session);
     }

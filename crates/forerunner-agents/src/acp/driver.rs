@@ -11,6 +11,7 @@ use tokio::time::Instant;
 use super::{
     AcpSpec,
     connection::{Connection, Incoming},
+    conversation::Conversation,
     playing::Played,
     request::{self, Capabilities},
     sessions::{Session, SessionTable},
@@ -47,6 +48,8 @@ pub(super) struct HeldTurn {
     pub prompt: u64,
     /// The permission, as the agent named it.
     pub permission: Box<RawValue>,
+    /// Whether the context had nothing before: its directory is of no use without the turn.
+    pub is_first: bool,
 }
 
 /// A session that was asked for.
@@ -68,13 +71,13 @@ pub struct AcpDriver {
     pub(super) capabilities: Capabilities,
     pub(super) place: Place,
     pub(super) sessions: SessionTable,
-    /// A session that was made in advance.
-    pub(super) ready: Option<Session>,
+    /// A session that was made in advance, and whether it has its mode and its options.
+    pub(super) ready: Option<(Session, bool)>,
     /// A session that is being made in advance.
     pub(super) pending: Option<PendingSession>,
+    /// The agent refused a session in advance.
+    pub(super) cannot_advance: bool,
     pub(super) held: Vec<HeldTurn>,
-    /// Sessions of contexts that were deleted.
-    pub(super) removed: Vec<Session>,
     pub(super) made: u64,
     refilled_at: Instant,
     /// Set while an attempt runs, and after it if its future was dropped.
@@ -92,8 +95,8 @@ impl AcpDriver {
             sessions,
             ready: None,
             pending: None,
+            cannot_advance: false,
             held: Vec::new(),
-            removed: Vec::new(),
             made: 0,
             refilled_at: Instant::now(),
             is_busy: false,
@@ -111,7 +114,6 @@ impl AcpDriver {
     }
 
     async fn run_attempt(&mut self, request: &AttemptRequest, cx: &mut AgentContext) -> Result<Payload, AgentError> {
-        self.close_removed().await;
         let text = request::text_of(request.input.as_str());
         let (session, turn, prompt) = match self.resume_held(request)? {
             Some(held) => (held.session, held.turn, held.prompt),
@@ -168,7 +170,9 @@ impl AcpDriver {
         if is_usable {
             self.close(&session).await;
         }
-        if cx.id().is_none() {
+        // The directory stays if the context goes on in it.
+        let stored = cx.id().and_then(|_| Conversation::read(cx.items()).session);
+        if stored.is_none_or(|stored| stored.dir != session.dir) {
             self.remove_directory(session.cwd);
         }
     }
@@ -223,8 +227,7 @@ impl Driver for AcpDriver {
                     Ok(Incoming::Answer(id, result))
                         if self.pending.as_ref().is_some_and(|asked| asked.request == id) =>
                     {
-                        self.connection.put_early(id, result);
-                        self.adopt_ready().await
+                        self.adopt_ready(result)
                     }
                     Ok(Incoming::Answer(id, result)) => {
                         // A turn that waits for a person has ended by itself.
@@ -244,7 +247,7 @@ impl Driver for AcpDriver {
     }
 
     fn stop(self: Box<Self>, grace: Duration) -> LocalBoxFuture<'static, ()> {
-        let Self { spec, connection, is_busy, ready, .. } = *self;
+        let Self { spec, connection, is_busy, ready, pending, .. } = *self;
         Box::pin(async move {
             let deadline = after(Instant::now(), grace.min(spec.stop_grace));
             let mut wire = connection.into_wire();
@@ -255,9 +258,10 @@ impl Driver for AcpDriver {
                 wire.wait_for_exit(patience).await;
             }
             wire.terminate(deadline.saturating_duration_since(Instant::now())).await;
-            if let Some(session) = ready {
-                let _emptied = tokio::task::spawn_blocking(move || std::fs::remove_dir(session.cwd)).await;
-            }
+            let unused = ready.map(|(session, _)| session.cwd).into_iter().chain(pending.map(|pending| pending.cwd));
+            let unused: Vec<PathBuf> = unused.collect();
+            let remove = move || unused.into_iter().for_each(|cwd| drop(std::fs::remove_dir(cwd)));
+            let _emptied = tokio::task::spawn_blocking(remove).await;
         })
     }
 
@@ -266,8 +270,36 @@ impl Driver for AcpDriver {
     }
 
     fn forget(&mut self, context: &ContextId) {
-        self.held.retain(|held| held.context != *context);
-        self.removed.extend(self.sessions.remove(context));
+        let held: Vec<TaskId> =
+            self.held.iter().filter(|held| held.context == *context).map(|held| held.task).collect();
+        held.into_iter().for_each(|task| self.release(task));
+        if let Some(session) = self.sessions.remove(context) {
+            self.close_later(&session);
+            self.remove_directory(session.cwd);
+        }
+    }
+
+    fn contexts_with_files(&self) -> Vec<ContextId> {
+        let is_held = |id: &ContextId| self.held.iter().any(|held| held.context == *id);
+        self.sessions.ids().filter(|id| !is_held(id)).cloned().collect()
+    }
+
+    fn held_tasks(&self) -> Vec<TaskId> {
+        self.held.iter().map(|held| held.task).collect()
+    }
+
+    fn release(&mut self, task: TaskId) {
+        let Some(at) = self.held.iter().position(|held| held.task == task) else { return };
+        let HeldTurn { context, session, mut turn, prompt, is_first, .. } = self.held.remove(at);
+        if self.connection.take_early(prompt).is_none() {
+            // An agent that has ended needs no answer.
+            let _gone = self.dismiss(&session, &mut turn);
+        }
+        self.sessions.remove(&context);
+        self.close_later(&session);
+        if is_first {
+            self.remove_directory(session.cwd);
+        }
     }
 
     fn pid(&self) -> Option<u32> {

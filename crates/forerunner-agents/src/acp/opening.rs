@@ -8,7 +8,7 @@ use std::{
 };
 
 use forerunner_runtime::agent::{AgentContext, AgentError, Transfer};
-use serde_json::Value;
+use serde_json::{Value, value::RawValue};
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -17,6 +17,7 @@ use super::{
     driver::{AcpDriver, PendingSession, Place},
     factory::start_error,
     files, request,
+    rpc::RpcError,
     sessions::Session,
 };
 use crate::process::short;
@@ -36,7 +37,7 @@ impl AcpDriver {
             }
             Err(OpenError::Files(error)) => return Err(error),
         };
-        self.ready = Some(session);
+        self.ready = Some((session, true));
         Ok(())
     }
 
@@ -139,10 +140,13 @@ impl AcpDriver {
 
     /// Returns the session that was made in advance, or a new one.
     async fn take_or_create(&mut self) -> Result<Session, AgentError> {
-        if let Some(session) = self.ready.take() {
+        let limit = self.spec.load_timeout;
+        if let Some((session, is_configured)) = self.ready.take() {
+            if !is_configured {
+                self.configure(&session, limit).await.map_err(|error| self.open_error(error))?;
+            }
             return Ok(session);
         }
-        let limit = self.spec.load_timeout;
         let made = match self.pending.take() {
             Some(pending) => self.wait_for_session(pending, limit).await,
             None => self.create(limit).await,
@@ -150,22 +154,29 @@ impl AcpDriver {
         made.map_err(|error| self.open_error(error))
     }
 
-    /// Asks an idle agent for a session in advance, if each session is a process of the agent's.
+    /// Asks an idle agent for a session in advance, for the next new conversation.
     pub(super) async fn ask_for_ready(&mut self) -> Result<(), AgentError> {
-        if self.spec.wants_ready_session() && self.ready.is_none() && self.pending.is_none() {
+        if self.ready.is_none() && self.pending.is_none() && !self.cannot_advance {
             self.pending = Some(self.ask_for_session().await?);
         }
         Ok(())
     }
 
-    /// Makes the session ready that was asked for.
-    pub(super) async fn adopt_ready(&mut self) -> Result<(), AgentError> {
-        let Some(pending) = self.pending.take() else { return Ok(()) };
-        match self.wait_for_session(pending, self.spec.load_timeout).await {
-            Ok(session) => self.ready = Some(session),
-            Err(OpenError::Call(_, CallError::Broken(error))) => return Err(error),
-            // The next task asks again, and reports the error.
-            Err(error) => tracing::debug!(error = self.open_error(error).message(), "no session in advance"),
+    /// Makes the session ready that was asked for. It does not wait: a task may arrive at any time, and would drop what
+    /// waits.
+    pub(super) fn adopt_ready(&mut self, answer: Result<Box<RawValue>, RpcError>) -> Result<(), AgentError> {
+        let Some(PendingSession { dir, cwd, .. }) = self.pending.take() else { return Ok(()) };
+        match answer {
+            Ok(answer) => {
+                let answer = serde_json::from_str(answer.get()).unwrap_or(Value::Null);
+                self.ready = Some((self.session_of(&answer, dir, cwd)?, false));
+            }
+            Err(error) => {
+                // The next task asks again, and reports the error.
+                tracing::debug!(error = error.message, "no session in advance");
+                self.cannot_advance = true;
+                self.remove_directory(cwd);
+            }
         }
         Ok(())
     }
@@ -187,13 +198,22 @@ impl AcpDriver {
         let PendingSession { request, dir, cwd } = pending;
         let call = |error| OpenError::Call("session/new", error);
         let answer = self.connection.receive(request, limit).await.map_err(call)?;
+        let session = self.session_of(&answer, dir, cwd).map_err(|error| call(CallError::Broken(error)))?;
+        self.configure(&session, limit).await?;
+        Ok(session)
+    }
+
+    /// Reads the answer to `session/new`.
+    fn session_of(&mut self, answer: &Value, dir: String, cwd: PathBuf) -> Result<Session, AgentError> {
         let Some(id) = answer.get("sessionId").and_then(Value::as_str).filter(|id| !id.is_empty()) else {
-            let error = self.connection.protocol_error("answered `session/new` without a `sessionId`");
-            return Err(OpenError::Call("session/new", CallError::Broken(error)));
+            return Err(self.connection.protocol_error("answered `session/new` without a `sessionId`"));
         };
+        if self.connection.knows(id) {
+            let what = format!("gave a new session the id of another one, `{}`", short(id));
+            return Err(self.connection.protocol_error(&what));
+        }
         let session = Session { id: id.to_owned(), dir, cwd };
         self.connection.know(&session.id, &session.cwd);
-        self.configure(&session, limit).await?;
         Ok(session)
     }
 
@@ -215,11 +235,12 @@ impl AcpDriver {
         self.capabilities.can_close && self.connection.call("session/close", &params, CLOSE_TIMEOUT).await.is_ok()
     }
 
-    /// Closes the sessions of contexts that were deleted, and removes their directories.
-    pub(super) async fn close_removed(&mut self) {
-        while let Some(session) = self.removed.pop() {
-            self.close(&session).await;
-            self.remove_directory(session.cwd);
+    /// Asks the agent to close a session, and does not wait until it has.
+    pub(super) fn close_later(&mut self, session: &Session) {
+        self.connection.forget(&session.id);
+        if self.capabilities.can_close {
+            // An agent that has ended closes nothing.
+            let _gone = self.connection.send("session/close", &request::of_session(&session.id));
         }
     }
 

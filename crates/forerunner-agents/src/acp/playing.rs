@@ -58,10 +58,13 @@ impl AcpDriver {
     /// Ends a turn of the attempt's context that waits for an answer which will not come.
     pub(super) async fn drop_held_of(&mut self, cx: &AgentContext) -> Result<(), AgentError> {
         let Some(at) = self.held.iter().position(|held| Some(&held.context) == cx.id()) else { return Ok(()) };
-        let HeldTurn { context, session, turn, prompt, .. } = self.held.remove(at);
+        let HeldTurn { context, session, turn, prompt, is_first, .. } = self.held.remove(at);
         self.sessions.remove(&context);
         self.end_turn(&session, turn, prompt).await?;
         self.close(&session).await;
+        if is_first {
+            self.remove_directory(session.cwd);
+        }
         Ok(())
     }
 
@@ -128,6 +131,20 @@ impl AcpDriver {
             actions = turn.step(event, Instant::now());
             actions.reverse();
         }
+    }
+
+    /// Cancels a turn, and answers its open permissions `cancelled`, without waiting for its end.
+    pub(super) fn dismiss(&mut self, session: &Session, turn: &mut TurnMachine) -> Result<(), AgentError> {
+        for action in turn.step(TurnEvent::Cancel, Instant::now()) {
+            match action {
+                TurnAction::SendCancel => {
+                    self.connection.notify("session/cancel", &request::of_session(&session.id))?;
+                }
+                TurnAction::Dismiss(id) => self.connection.answer_permission(&id, None)?,
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     /// Ends a turn that nobody waits for.
@@ -216,7 +233,8 @@ impl AcpDriver {
             return Ok(Played::Asks(None, question));
         };
         self.sessions.record(&context, session.clone(), cx.version(), cx.items());
-        let held = HeldTurn { task: attempt.task, context, session: session.clone(), turn, prompt, permission: id };
+        let (task, session, is_first) = (attempt.task, session.clone(), cx.items().is_empty());
+        let held = HeldTurn { task, context, session, turn, prompt, permission: id, is_first };
         Ok(Played::Asks(Some(Box::new(held)), question))
     }
 

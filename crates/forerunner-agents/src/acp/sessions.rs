@@ -67,6 +67,10 @@ impl SessionTable {
         self.remove(&oldest)
     }
 
+    pub fn ids(&self) -> impl Iterator<Item = &ContextId> {
+        self.entries.keys()
+    }
+
     pub fn contexts(&self) -> ResidentContexts {
         let mut by_use: Vec<_> = self.entries.iter().collect();
         by_use.sort_unstable_by_key(|(_, entry)| entry.last_use);

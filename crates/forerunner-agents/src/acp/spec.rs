@@ -263,10 +263,6 @@ impl AcpSpec {
         self.preset().is_some_and(|preset| preset.retries_refusals)
     }
 
-    pub(super) fn wants_ready_session(&self) -> bool {
-        self.preset().is_some_and(|preset| preset.starts_process_per_session)
-    }
-
     /// What names the kind of the agent in a context: a session of one kind means nothing to another.
     pub(super) fn identity(&self) -> String {
         let program = || self.argv.join(" ");

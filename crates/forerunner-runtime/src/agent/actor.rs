@@ -30,18 +30,25 @@ use crate::{
 /// the end of its task. So a durable store commits the ends of many tasks together. A client gets a result only when it
 /// is durable, in both cases. However the actor ends, its guard reports that to the pool.
 pub(crate) struct AgentActor {
-    guard: DownGuard,
+    pub(super) guard: DownGuard,
     factory: Arc<dyn DriverFactory>,
-    deps: Arc<AgentDeps>,
+    pub(super) deps: Arc<AgentDeps>,
     metrics: Arc<PoolMetrics>,
-    driver: Option<Box<dyn Driver>>,
+    pub(super) driver: Option<Box<dyn Driver>>,
     cached: Option<Box<Memory>>,
     /// The cost of restoring the last task's context, until the pool has it.
     restored: Option<Restored>,
     /// Whether the pool's newest report lists resident contexts.
     reported_contexts: bool,
     /// Contexts that were deleted while the actor did not have the driver.
-    deleted_contexts: Vec<ContextId>,
+    pub(super) deleted_contexts: Vec<ContextId>,
+    /// Tasks that the instance holds a question of, and that do not come back to it.
+    pub(super) released_tasks: Vec<TaskId>,
+    /// Whether a check of the held tasks is under way, and of contexts with files.
+    pub(super) checks_held: bool,
+    pub(super) checks_contexts: bool,
+    /// Attempts that began: what was found out before the last one is old.
+    pub(super) begun: u64,
     /// The cancel handle of a finished attempt, for reuse by the next one.
     spare_cancel: Option<CancelHandle>,
     current: Option<Current>,
@@ -61,8 +68,8 @@ struct Current {
 }
 
 /// Reports to the pool when its actor is dropped, also after a panic.
-struct DownGuard {
-    agent: AgentId,
+pub(super) struct DownGuard {
+    pub(super) agent: AgentId,
     links: AgentLinks,
     /// Why the actor ended; `None` if it was stopped on request.
     reason: Option<String>,
@@ -94,6 +101,10 @@ impl AgentActor {
             restored: None,
             reported_contexts: false,
             deleted_contexts: Vec::new(),
+            released_tasks: Vec::new(),
+            checks_held: false,
+            checks_contexts: false,
+            begun: 0,
             spare_cancel: None,
             current: None,
             watch: None,
@@ -118,6 +129,9 @@ impl AgentActor {
 
     /// Watches an idle instance that may end unexpectedly. The watch owns the driver until a task arrives.
     fn watch_idle(&mut self, ctx: &mut Context<Self>) {
+        self.tell_driver();
+        self.check_held(ctx);
+        self.check_contexts(ctx);
         if !self.driver.as_ref().is_some_and(|driver| driver.can_die()) {
             return;
         }
@@ -154,11 +168,28 @@ impl AgentActor {
         self.begin(ctx);
     }
 
+    /// Passes to the driver what happened while the actor did not have it.
+    pub(super) fn tell_driver(&mut self) {
+        let Some(driver) = &mut self.driver else { return };
+        self.deleted_contexts.drain(..).for_each(|context| driver.forget(&context));
+        self.released_tasks.drain(..).for_each(|task| driver.release(task));
+    }
+
+    /// Ends the watch over an idle instance, so that the actor has the driver for a moment.
+    pub(super) fn interrupt_watch(&self) {
+        if let Some(watch) = &self.watch {
+            watch.notify_one();
+        }
+    }
+
     /// Begins the current task, if the actor has the driver.
     fn begin(&mut self, ctx: &mut Context<Self>) {
+        if self.current.is_none() {
+            return self.watch_idle(ctx);
+        }
+        self.tell_driver();
         let Some(current) = &self.current else { return };
-        let Some(mut driver) = self.driver.take() else { return };
-        self.deleted_contexts.drain(..).for_each(|context| driver.forget(&context));
+        let Some(driver) = self.driver.take() else { return };
         let attempt = Attempt {
             task: current.task.clone(),
             driver,
@@ -315,6 +346,7 @@ impl Handler<Run> for AgentActor {
         let spare = self.spare_cancel.take().filter(|spare| !spare.is_cancelled());
         let cancel = spare.unwrap_or_else(CancelHandle::new);
         self.current = Some(Current { task, cancel, await_settle, after: None });
+        self.begun += 1;
         match &self.watch {
             Some(watch) => watch.notify_one(),
             None => self.begin(ctx),
@@ -340,7 +372,10 @@ impl Handler<ForgetContext> for AgentActor {
         match &mut self.driver {
             Some(driver) => driver.forget(&context),
             // The watch or an attempt has the driver.
-            None => self.deleted_contexts.push(context),
+            None => {
+                self.deleted_contexts.push(context);
+                self.interrupt_watch();
+            }
         }
     }
 }

@@ -84,6 +84,21 @@ pub trait Driver: 'static {
     /// Evicts a context that was deleted. The instance drops it before its next attempt at the latest.
     fn forget(&mut self, _context: &ContextId) {}
 
+    /// Returns the tasks that wait for an answer while the instance has their question open.
+    fn held_tasks(&self) -> Vec<TaskId> {
+        Vec::new()
+    }
+
+    /// Returns contexts of which the instance has files on this machine. They must go if the context is deleted, through any
+    /// node.
+    fn contexts_with_files(&self) -> Vec<ContextId> {
+        Vec::new()
+    }
+
+    /// Closes the question of a task that will not come back to this instance: it was cancelled or expired, or another
+    /// instance continued it.
+    fn release(&mut self, _task: TaskId) {}
+
     /// Returns the contexts that are resident in the instance.
     ///
     /// `None` for an instance that gets its context with each attempt. The choice among such instances costs nothing.

@@ -9,6 +9,7 @@ mod context;
 mod deps;
 mod driver;
 mod error;
+mod held;
 pub mod items;
 pub(crate) mod messages;
 

@@ -54,7 +54,9 @@ pub struct Script {
     service: Arc<Mutex<Duration>>,
     cold_start: Duration,
     failing_starts: Arc<AtomicU64>,
+    stop: Duration,
     log: ScriptLog,
+    released: Arc<Mutex<Vec<TaskId>>>,
 }
 
 /// The attempts of scripted agents, in order.
@@ -76,7 +78,9 @@ impl Script {
             service: Arc::default(),
             cold_start: Duration::ZERO,
             failing_starts: Arc::default(),
+            stop: Duration::ZERO,
             log: ScriptLog::default(),
+            released: Arc::default(),
         }
     }
 
@@ -115,6 +119,21 @@ impl Script {
         self
     }
 
+    /// Sets how long an agent takes to end, such as `2s`.
+    ///
+    /// # Panics
+    /// When the text is not a duration.
+    #[must_use]
+    pub fn stop(mut self, duration: &str) -> Self {
+        self.stop = parse_duration(duration).expect("a duration such as 2s");
+        self
+    }
+
+    /// Returns the tasks whose question agents were told to close.
+    pub fn released(&self) -> Vec<TaskId> {
+        self.released.lock().clone()
+    }
+
     /// Makes this many starts fail before one succeeds.
     #[must_use]
     pub fn failing_starts(self, count: u64) -> Self {
@@ -146,8 +165,8 @@ impl DriverFactory for Script {
             if script.failing_starts.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take_one).is_ok() {
                 return Err(AgentError::lost("the script lets this start fail"));
             }
-            let driver =
-                Scripted { script, agent: request.agent, death: Rc::new(Notify::new()), last_words: Rc::default() };
+            let (death, last_words) = (Rc::new(Notify::new()), Rc::default());
+            let driver = Scripted { script, agent: request.agent, death, last_words, held: Vec::new() };
             Ok(Box::new(driver) as Box<dyn Driver>)
         })
     }
@@ -158,6 +177,8 @@ struct Scripted {
     agent: AgentId,
     death: Rc<Notify>,
     last_words: Rc<RefCell<Option<String>>>,
+    /// Tasks that wait for the answer to its question.
+    held: Vec<TaskId>,
 }
 
 impl Scripted {
@@ -223,7 +244,10 @@ impl Driver for Scripted {
                 }
             }
             let act = (self.script.choose)(request);
-            self.act(act, request, cx).await
+            self.held.retain(|task| *task != request.task);
+            let result = self.act(act, request, cx).await;
+            self.held.extend(cx.question().map(|_| request.task));
+            result
         })
     }
 
@@ -232,5 +256,18 @@ impl Driver for Scripted {
             self.death.notified().await;
             AgentError::lost(self.last_words.borrow().clone().unwrap_or_default())
         })
+    }
+
+    fn held_tasks(&self) -> Vec<TaskId> {
+        self.held.clone()
+    }
+
+    fn release(&mut self, task: TaskId) {
+        self.held.retain(|held| *held != task);
+        self.script.released.lock().push(task);
+    }
+
+    fn stop(self: Box<Self>, _grace: Duration) -> LocalBoxFuture<'static, ()> {
+        Box::pin(tokio::time::sleep(self.script.stop))
     }
 }

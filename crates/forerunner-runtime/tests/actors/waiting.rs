@@ -137,3 +137,19 @@ async fn a_thousand_tasks_that_wait_are_answered_once_each_after_a_restart() {
     assert_eq!((runs.len(), distinct.len()), (TASKS, TASKS), "each ran once more, and none twice");
     rig.stop().await;
 }
+
+#[actix_rt::test]
+async fn an_agent_closes_the_question_of_a_task_that_does_not_come_back() {
+    tokio::time::pause();
+    let script = asking(HOUR);
+    let rig = Rig::new().pool("p", script.clone(), one_agent).start().await;
+    let (cancelled, answered) = (ask(&rig).await, ask(&rig).await);
+    rig.handle().cancel(cancelled).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(script.released(), [cancelled]);
+    rig.handle().answer(answered, "r1", &word("allow")).await.unwrap();
+    assert_eq!(rig.ended(answered).await.state, TaskState::Succeeded);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(script.released(), [cancelled], "the other one came back");
+    rig.stop().await;
+}

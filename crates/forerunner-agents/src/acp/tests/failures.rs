@@ -1,32 +1,6 @@
 //! Agents that fail, and agents that are hostile: each fails its own task at most.
 
-use forerunner_core::ErrorKind;
-
 use super::*;
-
-#[tokio::test]
-async fn each_misbehaviour_fails_its_own_task_in_the_way_that_is_documented() {
-    use ErrorKind::{AgentError, AgentLost, AgentProtocol};
-    // The prompt, the kind of the failure, whether another attempt may help, whether the agent goes on.
-    for (prompt, kind, retryable, usable) in [
-        ("@@ empty", AgentError, true, true),
-        ("@@ refuse", AgentError, false, true),
-        ("@@ system-error", AgentError, true, true),
-        ("@@ die", AgentLost, true, false),
-        ("@@ garbage", AgentProtocol, true, false),
-        ("@@ flood", AgentProtocol, true, false),
-        ("@@ long-line", AgentProtocol, true, false),
-    ] {
-        let rig = Rig::new("").with(|spec| spec.max_output_bytes = 8 << 20);
-        let mut agent = rig.start().await;
-        let error = Talk::new("chat").run(&mut agent, &attempt(prompt)).await.unwrap_err();
-        let found = (error.kind(), error.is_retryable(), error.is_agent_usable());
-        assert_eq!(found, (kind, retryable, usable), "{prompt}: {error}");
-        if usable {
-            assert_eq!(alone(&mut agent, &attempt("@@ say on")).await.unwrap(), "pong on", "{prompt}");
-        }
-    }
-}
 
 #[tokio::test]
 async fn silence_ends_a_turn_unless_a_tool_runs() {
@@ -67,12 +41,6 @@ async fn files_are_written_for_an_agent_below_its_working_directory_only() {
     std::os::unix::fs::symlink(rig.dir.path(), format!("{place}/link")).unwrap();
     let answer = talk.says(&mut agent, &format!("@@ write {place}/link/outside hello")).await;
     assert!(answer.contains("-32603") && !outside.exists(), "{answer}");
-}
-
-#[tokio::test]
-async fn an_agent_of_an_unknown_version_does_not_start() {
-    let Err(error) = Rig::new("version-99").launch().await else { panic!("it speaks version 99") };
-    assert!(error.message().contains("speaks version 99 of ACP, this node offered 1"), "{error}");
 }
 
 #[tokio::test]

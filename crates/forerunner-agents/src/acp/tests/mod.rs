@@ -2,6 +2,7 @@
 
 mod conversations;
 mod failures;
+mod hostile;
 mod permissions;
 
 use std::{
