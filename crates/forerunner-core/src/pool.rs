@@ -333,7 +333,8 @@ impl PoolMachine {
     fn on_down(&mut self, agent: AgentId, reason: Option<String>, now: Timestamp, actions: &mut Vec<PoolAction>) {
         let Some(record) = self.forget(agent, now) else { return };
         if let Some(task) = record.task {
-            actions.push(PoolAction::Lost { task, reason: reason.clone().unwrap_or_else(|| "it stopped".to_owned()) });
+            let reason = reason.clone().unwrap_or_else(|| "it stopped".to_owned());
+            actions.push(PoolAction::Lost { agent, task, reason });
         }
         let Some(reason) = reason else { return };
         if record.state == AgentState::Cooldown {

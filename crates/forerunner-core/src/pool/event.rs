@@ -83,6 +83,8 @@ pub enum PoolAction {
     Release(Arc<Task>),
     /// Settle the attempt of an agent that vanished.
     Lost {
+        /// The agent.
+        agent: AgentId,
         /// The task.
         task: TaskId,
         /// Why the agent vanished.

@@ -42,7 +42,7 @@ pub(crate) struct PoolActor {
     factory: Arc<dyn DriverFactory>,
     agents: IdMap<AgentId, Addr<AgentActor>>,
     /// Leases by task id. The pool settles those of agents that vanish.
-    leases: IdMap<TaskId, LeaseEpoch>,
+    leases: IdMap<TaskId, (LeaseEpoch, AgentId)>,
     cold_starts: ColdStarts,
     placements: Placements,
     metrics: Arc<PoolMetrics>,
@@ -120,7 +120,7 @@ impl PoolActor {
                 PoolAction::Placed(record) => self.placements.record(*record, &self.metrics.placement),
                 PoolAction::Stop(agent) => self.stop_agent(agent),
                 PoolAction::Release(task) => self.settle(task.id, task.epoch, Outcome::Released),
-                PoolAction::Lost { task, reason } => self.settle_lost(task, reason),
+                PoolAction::Lost { agent, task, reason } => self.settle_lost(agent, task, reason),
                 PoolAction::Demand(slots) => self.demand_soon(slots, ctx),
                 PoolAction::Withdraw(slots) => {
                     self.demand_now();
@@ -150,7 +150,7 @@ impl PoolActor {
     /// stored by their settle.
     fn store_assignments(&mut self) {
         let mut assigned = std::mem::take(&mut self.assigned);
-        assigned.retain(|(task, epoch, _)| self.leases.get(task) == Some(epoch));
+        assigned.retain(|(task, epoch, _)| self.leases.get(task).is_some_and(|(newest, _)| newest == epoch));
         if !assigned.is_empty() {
             self.deps.node.store.assign(assigned);
         }
@@ -184,7 +184,7 @@ impl PoolActor {
     }
 
     fn run(&mut self, agent: AgentId, task: Arc<Task>) {
-        self.leases.insert(task.id, task.epoch);
+        self.leases.insert(task.id, (task.epoch, agent));
         if let Some(actor) = self.agents.get(&agent) {
             actor.do_send(Run { task, await_settle: self.await_settles });
         }
@@ -209,12 +209,18 @@ impl PoolActor {
         }
     }
 
-    fn settle_lost(&mut self, task: TaskId, reason: String) {
+    fn settle_lost(&mut self, agent: AgentId, task: TaskId, reason: String) {
         // An agent that settled its task before it ended has no lease here, or an old one. The queue rejects an old
-        // one.
-        if let Some(epoch) = self.leases.remove(&task) {
+        // one. The task may run in another agent by now: the end of a process takes longer than the pause before a retry.
+        if let Some((epoch, _)) = self.take_lease(task, agent) {
             self.settle(task, epoch, Outcome::Failed(TaskError::new(ErrorKind::AgentLost, reason)));
         }
+    }
+
+    /// Removes the lease of a task, if it is this agent's.
+    fn take_lease(&mut self, task: TaskId, agent: AgentId) -> Option<(LeaseEpoch, AgentId)> {
+        let is_its_own = self.leases.get(&task).is_some_and(|(_, runner)| *runner == agent);
+        if is_its_own { self.leases.remove(&task) } else { None }
     }
 
     fn settle(&self, task: TaskId, epoch: LeaseEpoch, outcome: Outcome) {

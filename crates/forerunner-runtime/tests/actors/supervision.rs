@@ -25,6 +25,18 @@ async fn a_panicking_agent_is_replaced_and_its_task_retried() {
 }
 
 #[actix_rt::test]
+async fn the_slow_end_of_an_agent_does_not_end_the_next_attempt_of_its_task() {
+    tokio::time::pause();
+    let script = Script::choosing(|request| if request.attempt == 1 { Act::Die("killed".into()) } else { Act::Echo });
+    let script = script.service("3s").stop("2s");
+    let rig = Rig::new().pool("p", script, |pool| (pool.min, pool.max) = (2, 2)).start().await;
+    let task = rig.submit("p", "1").await;
+    let ended = rig.ended(task).await;
+    assert_eq!((ended.state, ended.attempt, ended.crashes), (TaskState::Succeeded, 2, 1));
+    rig.stop().await;
+}
+
+#[actix_rt::test]
 async fn a_task_that_takes_its_agents_down_is_dead_after_three_crashes() {
     tokio::time::pause();
     let script = Script::choosing(|request| match request.input.as_str() {

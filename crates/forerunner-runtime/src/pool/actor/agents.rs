@@ -34,7 +34,7 @@ impl Handler<Batch<AgentReady>> for PoolActor {
         for AgentReady { agent, memory } in ready.drain(..) {
             is_about_contexts |= memory.is_some();
             if let Some(task) = self.machine.task_of(agent) {
-                self.leases.remove(&task);
+                self.take_lease(task, agent);
             }
             self.apply_at(now, PoolEvent::Ready { agent, memory }, ctx);
         }
@@ -65,7 +65,9 @@ impl Handler<StopTask> for PoolActor {
     type Result = ();
 
     fn handle(&mut self, StopTask { task, reason }: StopTask, ctx: &mut Self::Context) {
-        match self.machine.runner(task).and_then(|agent| self.agents.get(&agent)) {
+        // An agent that is ending may still be known as a runner of it.
+        let runner = self.leases.get(&task).map(|(_, agent)| *agent).or_else(|| self.machine.runner(task));
+        match runner.and_then(|agent| self.agents.get(&agent)) {
             Some(actor) => actor.do_send(StopRun { task, reason }),
             None => self.apply(PoolEvent::Unwanted(task), ctx),
         }
