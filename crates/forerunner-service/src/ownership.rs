@@ -81,7 +81,10 @@ impl Service {
     }
 }
 
+/// What stands in the place of a text that the caller may not see.
+pub(crate) const HIDDEN: &str = "(hidden)";
+
 /// An agent may have written parts of an input into a message.
-fn hidden(error: TaskError) -> TaskError {
-    TaskError { dependency: error.dependency, ..TaskError::new(error.kind, "(hidden)") }
+pub(crate) fn hidden(error: TaskError) -> TaskError {
+    TaskError { dependency: error.dependency, ..TaskError::new(error.kind, HIDDEN) }
 }
