@@ -2,7 +2,7 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use forerunner_e2e::{Call, Client, Service, Site, eventually, holds, is_alive};
+use forerunner_e2e::{Browser, Call, Client, Service, Site, eventually, holds, is_alive};
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(60);
@@ -85,7 +85,7 @@ async fn a_question_outlives_its_node_and_is_answered_once() {
         let body = json!({ "request": "r1", "answer": answer });
         Call::new("POST", format!("/v1/tasks/{}:answer", id(task))).json(&body)
     };
-    client.ask(answer(&held, "maybe")).await.expect(422);
+    client.ask(answer(&held, "maybe")).await.expect(400);
     client.ask(answer(&held, "allow")).await.expect(202);
     assert_eq!(client.ended(id(&held)).await["output"]["text"], "choice yes");
     client.ask(answer(&held, "allow")).await.expect(200);
@@ -97,5 +97,50 @@ async fn a_question_outlives_its_node_and_is_answered_once() {
     assert_eq!(client.ended(id(&parked)).await["output"]["text"], "choice no");
     let heard = says(&client, "chat", "@@ recall").await;
     assert!(heard.contains("alpha") && heard.contains("choice yes"), "{heard}");
+    assert_eq!(service.stop(SOON).await, 0);
+}
+
+#[actix_rt::test]
+async fn a_question_is_answered_on_the_dashboard() {
+    let site = Site::new();
+    let service = serve(&site, 1).await;
+    let client = service.client();
+    let task = turn(&client, "chat", "@@ ask <b>rm</b> -r build").await;
+    waiting(&client, id(&task)).await;
+    let mut browser = Browser::start(1280, 800).await;
+    browser.open(service.address()).await;
+    browser.until("document.querySelector('#questions').innerText.includes('<b>rm</b> -r build')", SOON).await;
+    assert!(!browser.evaluate("document.querySelector('#questions-card').hidden").await.as_bool().unwrap_or(true));
+    let press =
+        "[...document.querySelectorAll('#questions button')].find((button) => button.innerText === 'no').click()";
+    browser.evaluate(press).await;
+    assert_eq!(client.ended(id(&task)).await["output"]["text"], "choice no");
+    browser.until("document.querySelector('#questions-card').hidden", SOON).await;
+    assert_eq!(browser.complaints().await, [""; 0]);
+}
+
+#[actix_rt::test]
+async fn a_cancelled_question_is_closed_in_its_process() {
+    let site = Site::new();
+    let service = serve(&site, 1).await;
+    let client = service.client();
+    let task = turn(&client, "chat", "@@ ask rm").await;
+    waiting(&client, id(&task)).await;
+    let directories = async |count: usize| {
+        eventually("the working directories are those of open sessions", SOON, async || {
+            holds(fs::read_dir(site.path("work").join("coder")).is_ok_and(|found| found.count() == count))
+        })
+        .await;
+    };
+    // That of the conversation, and that of the session in advance.
+    directories(2).await;
+    client.ask(Call::new("POST", format!("/v1/tasks/{}:cancel", id(&task)))).await;
+    assert_eq!(client.ended(id(&task)).await["state"], "cancelled");
+    // The conversation never began, so its directory goes with the question.
+    directories(1).await;
+    assert_eq!(says(&client, "chat", "@@ say on").await, "pong on");
+    directories(2).await;
+    client.ask(Call::new("DELETE", "/v1/contexts/chat?pool=coder")).await.expect(204);
+    directories(1).await;
     assert_eq!(service.stop(SOON).await, 0);
 }

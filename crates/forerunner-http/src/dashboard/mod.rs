@@ -1,6 +1,6 @@
 //! The dashboard: the API's data, drawn by the browser.
 //!
-//! All files are embedded, and no other host is contacted. The page only reads.
+//! All files are embedded, and no other host is contacted. The page reads, and sends answers to questions of agents.
 
 use std::{
     hash::{DefaultHasher, Hash, Hasher},

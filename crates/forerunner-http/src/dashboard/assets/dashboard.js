@@ -5,10 +5,10 @@
   const { html } = plots;
   const { put, notice } = parts;
   const PERIOD_MS = 2000, LONGEST_MS = 30000, PATIENCE_MS = 8000;
-  const MINUTES = 15, ROUNDS_BETWEEN = 2, GAP_MS = 45000;
+  const MINUTES = 15, QUESTIONS = 20, ROUNDS_BETWEEN = 2, GAP_MS = 45000;
   const byId = (id) => document.getElementById(id);
 
-  const seen = { pools: null, pool: null, points: new Map(), changes: new Map(), answers: {}, nodes: [], node: null, version: null };
+  const seen = { pools: null, pool: null, points: new Map(), changes: new Map(), answers: {}, nodes: [], questions: [], moreQuestions: false, refusal: null, node: null, version: null };
   const link = { timer: 0, round: 0, failures: 0, failedAt: 0, nextAt: 0, answeredAt: 0, reason: "", paused: false, fresh: true, polling: false, again: false, aside: false };
   let drawn = null, cursor = null;
   // In memory alone: another tab, or this one loaded anew, asks again.
@@ -24,6 +24,11 @@
     const body = await answer.json();
     if (!answer.ok) throw Object.assign(new Refused(body.detail || `status ${answer.status}`), { body });
     return body;
+  }
+  async function send(path, body) {
+    const headers = { Accept: "application/json", "Content-Type": "application/json", ...(key && { Authorization: `Bearer ${key}` }) };
+    const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(body), signal: AbortSignal.timeout(PATIENCE_MS) });
+    if (!answer.ok) throw new Refused((await answer.json()).detail || `status ${answer.status}`);
   }
   // One part of the page that cannot be had does not keep the others away.
   const settle = (path) => get(path).then((value) => ({ value }), (error) => ({ error }));
@@ -73,16 +78,35 @@
   async function askAside(pool) {
     if (link.aside) return;
     link.aside = true;
-    const of = (rest) => parts.path(pool, rest), paths = { nodes: "/v1/nodes", ready: "/readyz", schedules: "/v1/schedules?limit=50" };
+    const of = (rest) => parts.path(pool, rest), paths = { nodes: "/v1/nodes", ready: "/readyz", schedules: "/v1/schedules?limit=50", waiting: `/v1/tasks?state=waiting&limit=${QUESTIONS + 1}` };
     if (pool != null) Object.assign(paths, { agents: of("/agents"), decisions: of("/decisions?limit=30"), tasks: "/v1/tasks?limit=20&pool=" + encodeURIComponent(pool) });
     await Promise.all(Object.entries(paths).map(async ([name, path]) => {
       const answer = await settle(path);
-      if (seen.pool === pool || ["nodes", "ready", "schedules"].includes(name)) seen.answers[name] = answer;
+      if (seen.pool === pool || ["nodes", "ready", "schedules", "waiting"].includes(name)) seen.answers[name] = answer;
     }));
+    await askForQuestions();
     link.aside = false;
     takeNodes();
     show();
     if (seen.pool !== pool) askAside(seen.pool);
+  }
+
+  // A list has no questions, so each task that waits is read by itself.
+  async function askForQuestions() {
+    const page = seen.answers.waiting && seen.answers.waiting.value, tasks = page ? page.tasks : [];
+    const read = await Promise.all(tasks.slice(0, QUESTIONS).map((task) => settle("/v1/tasks/" + task.id)));
+    seen.questions = read.map((answer) => answer.value).filter((task) => task && task.state === "waiting");
+    seen.moreQuestions = tasks.length > QUESTIONS;
+  }
+  async function answerQuestion(task, request, answer) {
+    try {
+      await send(`/v1/tasks/${task.id}:answer`, { request: request.id, answer });
+      seen.questions = seen.questions.filter((known) => known.id !== task.id);
+      seen.refusal = null;
+    } catch (error) {
+      seen.refusal = error instanceof Refused ? error.message : "no answer came";
+    }
+    show();
   }
 
   // ---- what is kept -------------------------------------------------------------------------
@@ -151,6 +175,7 @@
     const pool = seen.pools.find((pool) => pool.name === seen.pool);
     byId("pool").hidden = !pool;
     if (pool) renderPool(pool);
+    renderQuestions();
     renderSchedules();
     byId("nodes-card").hidden = seen.nodes.length < 2;
     if (seen.nodes.length > 1) parts.nodes(byId("nodes"), seen.nodes);
@@ -179,6 +204,12 @@
     if (decisions && decisions.value) parts.decisions(byId("decisions"), pool.name, decisions.value.decisions);
     if (agents && agents.value) parts.agents(byId("agents"), byId("agents-note"), agents.value.agents, at, several);
     if (tasks && tasks.value) parts.tasks(byId("tasks"), pool.name, tasks.value.tasks, at);
+  }
+
+  function renderQuestions() {
+    byId("questions-card").hidden = !seen.questions.length;
+    byId("questions-note").textContent = (seen.moreQuestions ? `the newest ${QUESTIONS} of more; ` : "") + "tasks that wait for an answer, in all pools";
+    parts.questions(byId("questions"), seen.questions, now(), answerQuestion, seen.refusal);
   }
 
   function renderSchedules() {

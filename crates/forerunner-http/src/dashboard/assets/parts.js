@@ -18,7 +18,7 @@ const parts = (() => {
     running: ["running", "good"], paused: ["paused", "warn"], circuit_open: ["circuit open", "bad"], dependency_open: ["outage", "bad"],
     ready: ["ready", "good"], busy: ["busy", "busy"], starting: ["starting", ""], cooldown: ["stopping", ""], stopped: ["stopped", ""], failed: ["failed", "bad"],
   };
-  const taskStates = { running: ["running", "busy"], succeeded: ["succeeded", "good"], failed: ["failed", "bad"], dead: ["dead", "bad"], expired: ["expired", "bad"], damaged: ["damaged", "bad"] };
+  const taskStates = { waiting: ["waits for an answer", "warn"], running: ["running", "busy"], succeeded: ["succeeded", "good"], failed: ["failed", "bad"], dead: ["dead", "bad"], expired: ["expired", "bad"], damaged: ["damaged", "bad"] };
   const words = (table, name) => Object.hasOwn(table, name) ? table[name] : String(name).replaceAll("_", " ");
 
   // ---- small things -------------------------------------------------------------------------
@@ -47,6 +47,26 @@ const parts = (() => {
     const key = box.contains(document.activeElement) ? document.activeElement.dataset.key : null;
     box.replaceChildren(...children);
     if (key) box.querySelector(`[data-key="${CSS.escape(key)}"]`)?.focus({ preventScroll: true });
+  }
+
+  // What agents ask, with a button for each option.
+  function questions(box, tasks, at, answer, refusal) {
+    const entry = (task) => {
+      const request = (task.requests || []).findLast((request) => request.answer === undefined);
+      if (!request) return null;
+      const details = request.details || {}, shown = [details.tool, ...(details.paths || []), details.input && JSON.stringify(details.input)].filter(Boolean);
+      const button = (option) => {
+        const made = html("button", { type: "button", "data-key": `${task.id} ${option.id}` }, option.name || option.id);
+        made.addEventListener("click", () => { made.disabled = true; answer(task, request, option.id); });
+        return made;
+      };
+      const options = (request.options || []).map(button);
+      const command = html("code", {}, `forerunner task answer ${task.id} ANSWER`);
+      return html("li", {},
+        html("p", {}, html("b", {}, request.prompt), ` ${task.pool}, asked ${ago(request.asked_at, at)} · `, json("/v1/tasks/" + task.id, "the task")),
+        ...(shown.length ? [html("p", { class: "soft" }, shown.join(" · "))] : []), html("p", {}, ...(options.length ? options : [command])));
+    };
+    put(box, ...(refusal ? [html("li", {}, notice("warn", `The answer was refused: ${refusal}`))] : []), ...tasks.map(entry).filter(Boolean));
   }
 
   // A table from columns [name, cell of a row, class]; a cell is text, an element, or null for nothing.
@@ -232,5 +252,5 @@ const parts = (() => {
     ], list, "No node is known.", (node) => node.this ? "chosen" : null);
   }
 
-  return { put, pools, notice, notices, about, tiles, decisions, agents, tasks, schedules, nodes, words, reasons, time, ago, path };
+  return { put, pools, notice, notices, about, tiles, questions, decisions, agents, tasks, schedules, nodes, words, reasons, time, ago, path };
 })();
