@@ -1,5 +1,7 @@
 //! `forerunner bench`: measurements of this machine.
 
+mod agents;
+
 use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Subcommand};
@@ -9,6 +11,8 @@ use forerunner_console::{output::Output, progress};
 /// What to measure.
 #[derive(Debug, Subcommand)]
 pub enum BenchCommand {
+    /// Time to the first piece of an answer of coding agents, cold and warm.
+    Agents(agents::AgentsArgs),
     /// Tasks through a pool in process, memory store.
     InProcess(BenchArgs),
     /// Tasks over HTTP, memory store and disk.
@@ -65,6 +69,7 @@ type Measurement = fn(&Options, &mut dyn FnMut(Progress)) -> Result<Report, Erro
 /// Measures and shows the figures.
 pub async fn run(command: BenchCommand, out: &Output) -> anyhow::Result<()> {
     let (measure, args, store): (Measurement, _, _) = match command {
+        BenchCommand::Agents(args) => return agents::run(&args, out).await,
         BenchCommand::InProcess(args) => (forerunner_bench::in_process, args, None),
         BenchCommand::Http(args) => (forerunner_bench::http, args, None),
         BenchCommand::Durable(args) => (forerunner_bench::durable, args, None),
