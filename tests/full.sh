@@ -55,7 +55,7 @@ else
     store=$(program -p forerunner-store --lib)
     actors=$(program -p forerunner-runtime --test actors)
     {
-        tests "$PWD/${e2e#"$PWD"/}" tests reliability drain store_file
+        tests "$PWD/${e2e#"$PWD"/}" tests reliability drain store_file acp_real::opencode acp_real::codex
         tests "$PWD/${store#"$PWD"/}" crates/forerunner-store newest_epoch
         tests "$PWD/${actors#"$PWD"/}" crates/forerunner-runtime faults panics
     } >"$out/list"

@@ -125,6 +125,10 @@ done
 step "packages for Python and TypeScript"
 tests/packages.sh
 
+# Two agents as their makers ship them. Without a registry their tests do nothing, unless CI is 1.
+step "coding agents"
+tests/coding-agents/install.sh || [ "${CI:-}" != 1 ] || fail "the coding agents could not be installed"
+
 # They start the program, so it is built first, and seen to be.
 step "the program"
 cargo build --locked -p forerunner-cli

@@ -1,41 +1,17 @@
 //! A pool whose agents are permits for requests to a model.
 
-use std::{
-    fs,
-    path::Path,
-    process::{Child, Command},
-    time::Duration,
-};
+use std::{fs, time::Duration};
 
-use forerunner_e2e::{Call, Site, eventually, holds};
+use forerunner_e2e::{Call, ModelServer, Site, eventually, holds};
 use serde_json::{Value, json};
 
 const SOON: Duration = Duration::from_secs(60);
 
-/// The model server. It stops with the test.
-struct Model(Child);
-
-impl Model {
-    async fn start(directory: &Path) -> (Self, String) {
-        let script = concat!(env!("CARGO_MANIFEST_DIR"), "/e2e/model_server.py");
-        let child = Command::new("python3").arg(script).arg(directory).spawn().expect("python3 starts");
-        let model = Self(child);
-        let port =
-            eventually("the model listens", SOON, async || fs::read_to_string(directory.join("port")).ok()).await;
-        (model, format!("http://127.0.0.1:{port}/v1"))
-    }
-}
-
-impl Drop for Model {
-    fn drop(&mut self) {
-        self.0.kill().and_then(|()| self.0.wait()).expect("the model server ends");
-    }
-}
-
 #[actix_rt::test]
 async fn a_conversation_with_a_model_outlives_an_outage_and_the_node() {
     let site = Site::new();
-    let (_model, base_url) = Model::start(site.directory()).await;
+    let model = ModelServer::start("e2e/model_server.py", site.directory()).await;
+    let base_url = format!("{}/v1", model.address());
     fs::write(site.path("key"), "s3cret\n").expect("a file");
     let pool = format!(
         "[pools.chat]\nmin = 2\nmax = 4\nagent = {{ kind = \"openai\", base_url = {base_url:?}, model = \"m\", \

@@ -14,10 +14,12 @@ mod binary;
 mod browser;
 mod client;
 mod clock;
+mod coding_agent;
 mod effects;
 mod eventually;
 mod history;
 mod metrics;
+mod model;
 mod nodes;
 // The same server that the tests of the store start.
 #[path = "../../crates/forerunner-postgres/tests/pg/mod.rs"]
@@ -35,10 +37,12 @@ pub use binary::binary;
 pub use browser::Browser;
 pub use client::{Answer, Call, Client, NoAnswer};
 pub use clock::SetClock;
+pub use coding_agent::CodingAgent;
 pub use effects::{Effect, Effects};
 pub use eventually::{eventually, holds};
 pub use history::{Counts, Epoch, Event, History, Invariant, Violation, check};
 pub use metrics::Metrics;
+pub use model::ModelServer;
 pub use nodes::Nodes;
 pub use pg::PgServer;
 pub use pool::Pool;
