@@ -224,11 +224,7 @@ impl Driver for AcpDriver {
                 }
                 let dismissed = match self.connection.next().await {
                     Ok(Incoming::Permission(id, _)) => self.connection.answer_permission(&id, None),
-                    Ok(Incoming::Answer(id, result))
-                        if self.pending.as_ref().is_some_and(|asked| asked.request == id) =>
-                    {
-                        self.adopt_ready(result)
-                    }
+                    Ok(Incoming::Answer(id, result)) if self.is_pending(id) => self.adopt_ready(result),
                     Ok(Incoming::Answer(id, result)) => {
                         // A turn that waits for a person has ended by itself.
                         if self.held.iter().any(|held| held.prompt == id) {

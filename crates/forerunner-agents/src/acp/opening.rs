@@ -156,10 +156,20 @@ impl AcpDriver {
 
     /// Asks an idle agent for a session in advance, for the next new conversation.
     pub(super) async fn ask_for_ready(&mut self) -> Result<(), AgentError> {
+        // The answer may have come while the agent was asked for something else.
+        let early = self.pending.as_ref().and_then(|pending| self.connection.take_early(pending.request));
+        if let Some(early) = early {
+            self.adopt_ready(early)?;
+        }
         if self.ready.is_none() && self.pending.is_none() && !self.cannot_advance {
             self.pending = Some(self.ask_for_session().await?);
         }
         Ok(())
+    }
+
+    /// Whether this is the request for a session in advance.
+    pub(super) fn is_pending(&self, request: u64) -> bool {
+        self.pending.as_ref().is_some_and(|pending| pending.request == request)
     }
 
     /// Makes the session ready that was asked for. It does not wait: a task may arrive at any time, and would drop what

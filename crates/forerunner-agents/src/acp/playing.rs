@@ -183,6 +183,7 @@ impl AcpDriver {
     fn event_of(&mut self, message: Incoming, session: &Session, prompt: u64) -> Result<Option<TurnEvent>, AgentError> {
         match message {
             Incoming::Answer(id, result) if id == prompt => Ok(Some(answered(result))),
+            Incoming::Answer(id, result) if self.is_pending(id) => self.adopt_ready(result).map(|()| None),
             Incoming::Answer(id, result) => {
                 if self.held.iter().any(|held| held.prompt == id) {
                     self.connection.put_early(id, result);

@@ -310,6 +310,10 @@ for line in sys.stdin:
         error = {"code": -32000, "message": "Authentication required"}
     elif method == "session/new" and "no-session" in PLAY:
         result = {}
+    elif method == "session/new" and "slow-new" in PLAY:
+        answer = {"id": id, "result": new_session(params)}
+        threading.Timer(0.5, write, [answer]).start()
+        continue
     elif method == "session/new":
         result = new_session(params)
     elif method == "session/set_mode" and "no-modes" in PLAY:

@@ -93,6 +93,19 @@ async fn sessions_are_closed_as_others_need_the_room() {
 }
 
 #[tokio::test]
+async fn a_session_in_advance_may_arrive_at_any_time() {
+    let rig = Rig::new("slow-new").with(|spec| spec.load_timeout = Duration::from_secs(20));
+    for prompt in ["@@ tool 1", "@@ say a", "@@ ask x"] {
+        let mut agent = rig.start().await;
+        for idle in [50, 1_000] {
+            let _asked = timeout(Duration::from_millis(idle), agent.died()).await;
+            Talk::new("a").says(&mut agent, prompt).await;
+            assert_eq!(Talk::new("b").says(&mut agent, "@@ say b").await, "pong b", "{prompt}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn a_task_without_a_context_leaves_no_session_and_no_directory() {
     let rig = Rig::new("close");
     let mut agent = rig.start().await;
