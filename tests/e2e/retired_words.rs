@@ -152,7 +152,7 @@ const RETIRED: &[&str] = &[
     "may_look",
     "held_at",
     "held_micros",
-    "held_tasks",
+    "waiting_tasks",
     "give_back_if_idle",
     "keeps_timeline",
     "keep_metrics",

@@ -280,7 +280,7 @@ impl Driver for AcpDriver {
         self.sessions.ids().filter(|id| !is_held(id)).cloned().collect()
     }
 
-    fn held_tasks(&self) -> Vec<TaskId> {
+    fn waiting_tasks(&self) -> Vec<TaskId> {
         self.held.iter().map(|held| held.task).collect()
     }
 

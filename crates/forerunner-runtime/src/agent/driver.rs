@@ -85,7 +85,7 @@ pub trait Driver: 'static {
     fn forget(&mut self, _context: &ContextId) {}
 
     /// Returns the tasks that wait for an answer while the instance has their question open.
-    fn held_tasks(&self) -> Vec<TaskId> {
+    fn waiting_tasks(&self) -> Vec<TaskId> {
         Vec::new()
     }
 

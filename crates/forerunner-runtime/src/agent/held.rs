@@ -19,7 +19,7 @@ impl AgentActor {
     ///
     /// A task may be cancelled, expire, or continue elsewhere, through any node. Nobody tells the instance.
     pub(super) fn check_held(&mut self, ctx: &mut Context<Self>) {
-        let held = self.driver.as_ref().map(|driver| driver.held_tasks()).unwrap_or_default();
+        let held = self.driver.as_ref().map(|driver| driver.waiting_tasks()).unwrap_or_default();
         if held.is_empty() || self.checks_held {
             return;
         }

@@ -258,7 +258,7 @@ impl Driver for Scripted {
         })
     }
 
-    fn held_tasks(&self) -> Vec<TaskId> {
+    fn waiting_tasks(&self) -> Vec<TaskId> {
         self.held.clone()
     }
 

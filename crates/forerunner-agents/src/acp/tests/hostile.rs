@@ -180,10 +180,10 @@ async fn a_question_that_nobody_will_answer_is_answered_cancelled() {
         let request = attempt(prompt);
         let mut cx = talk.context(&request, CancellationToken::new());
         timeout(SOON, agent.run(&request, &mut cx)).await.unwrap().unwrap();
-        assert_eq!(agent.held_tasks(), [request.task]);
+        assert_eq!(agent.waiting_tasks(), [request.task]);
         let directory = agent.held[0].session.cwd.clone();
         agent.release(request.task);
-        assert!(agent.held_tasks().is_empty());
+        assert!(agent.waiting_tasks().is_empty());
         let sessions = agent.place.home.join(".fake/sessions");
         let mut told = String::new();
         for _ in 0..200 {
