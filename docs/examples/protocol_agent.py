@@ -75,7 +75,7 @@ def handle(method, params, request):
     if method == "initialize":
         time.sleep(0)  # load models, log in, open connections: once, before the first task
         about = {"name": "echo", "version": "1"}
-        return {"protocol": 2, "agent": about, "capabilities": {"contexts": 64, "streaming": True}}
+        return {"protocol": 3, "agent": about, "capabilities": {"contexts": 64, "streaming": True}}
     if method == "context/load":
         version, items = CONTEXTS.get(params["id"], (None, []))
         if params["base"] is None:

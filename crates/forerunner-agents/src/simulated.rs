@@ -355,6 +355,7 @@ mod tests {
             depth: 0,
             input: Payload::parse(input).unwrap(),
             deadline: Timestamp::default(),
+            traceparent: None,
             requests: Vec::new(),
         }
     }

@@ -58,4 +58,13 @@ impl NewTask {
             spec: None,
         }
     }
+
+    /// Makes the task a part of a trace, if there is one.
+    #[must_use]
+    pub fn traced(mut self, traceparent: Option<String>) -> Self {
+        if traceparent.is_some() {
+            self.spec.get_or_insert_default().traceparent = traceparent;
+        }
+        self
+    }
 }

@@ -11,8 +11,8 @@ use utoipa::{
 };
 
 use crate::{
-    AgentId, AgentRequest, ApiKeyId, ApiKeyName, ContextId, IdempotencyKey, MAX_KEY_LEN, MAX_NAME_LEN, NodeId, Payload,
-    PoolName, Priority, ScheduleName, TaskError, TaskEventKind, TaskId, TaskState, Timestamp,
+    AgentId, AgentRequest, ApiKeyId, ApiKeyName, ContextId, IdempotencyKey, LogLine, MAX_KEY_LEN, MAX_NAME_LEN, NodeId,
+    Payload, PoolName, Priority, ScheduleName, TaskError, TaskEventKind, TaskId, TaskState, Timestamp,
 };
 
 macro_rules! schemas {
@@ -60,7 +60,10 @@ fn text(longest: usize, pattern: &str) -> ObjectBuilder {
 impl PartialSchema for TaskEventKind {
     fn schema() -> RefOr<Schema> {
         members::object("What happened to a task.")
-            .property("event", members::one_of(&["state", "progress", "output", "asked"], "The kind of the event."))
+            .property(
+                "event",
+                members::one_of(&["state", "progress", "output", "asked", "log"], "The kind of the event."),
+            )
             .required("event")
             .property("state", members::refer::<TaskState>("With `state` only: the state that the task went to."))
             .property("attempt", members::whole("With `state` only: attempts begun."))
@@ -71,6 +74,7 @@ impl PartialSchema for TaskEventKind {
             .property("text", members::text("With `progress` only: a line for people."))
             .property("chunk", members::text("With `output` only: a piece of the output."))
             .property("request", members::refer::<AgentRequest>("With `asked` only: what the agent asked."))
+            .property("line", members::refer::<LogLine>("With `log` only: the line."))
             .into()
     }
 }
@@ -82,5 +86,7 @@ impl ToSchema for TaskEventKind {
         TaskError::schemas(schemas);
         schemas.push((AgentRequest::name().into_owned(), AgentRequest::schema()));
         AgentRequest::schemas(schemas);
+        schemas.push((LogLine::name().into_owned(), LogLine::schema()));
+        LogLine::schemas(schemas);
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::{AgentRequest, TaskError, TaskState, Timestamp};
+use crate::{AgentRequest, LogLine, TaskError, TaskState, Timestamp};
 
 /// Something that happened to a task.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -40,6 +40,11 @@ pub enum TaskEventKind {
     Asked {
         /// What it asked.
         request: Box<AgentRequest>,
+    },
+    /// Its agent wrote a line to its log.
+    Log {
+        /// The line.
+        line: LogLine,
     },
     /// Its agent streamed a piece of the output.
     Output {

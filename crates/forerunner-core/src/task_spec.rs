@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Payload, Timestamp};
+use crate::{Payload, TaskLog, Timestamp};
 
 /// The fields of a submission that are written once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +37,21 @@ pub struct TaskReport {
     /// Parts of the output that are stored elsewhere.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub artifacts: Vec<Part>,
+    /// The last lines that its agents wrote to its log.
+    #[serde(skip_serializing_if = "TaskLog::is_empty")]
+    pub log: TaskLog,
+}
+
+impl TaskReport {
+    /// Adds what a later attempt reported: counts are summed up, lines are appended.
+    pub fn add(&mut self, later: Self) {
+        for (name, count) in later.usage {
+            let sum = self.usage.entry(name).or_default();
+            *sum = sum.saturating_add(count);
+        }
+        self.artifacts.extend(later.artifacts);
+        self.log.append(later.log);
+    }
 }
 
 /// An occurrence of a schedule.
@@ -67,6 +82,15 @@ pub struct Part {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_usage_of_attempts_is_summed_up() {
+        let report = |count| TaskReport { usage: [("tokens".to_owned(), count)].into(), ..TaskReport::default() };
+        let mut sum = report(7);
+        sum.add(report(u64::MAX));
+        sum.add(TaskReport { usage: [("requests".to_owned(), 1)].into(), ..TaskReport::default() });
+        assert_eq!(sum.usage, [("tokens".to_owned(), u64::MAX), ("requests".to_owned(), 1)].into());
+    }
 
     #[test]
     fn values_of_a_later_version_are_ignored_and_missing_ones_are_defaults() {

@@ -38,9 +38,11 @@ pub(crate) async fn submit(
     body: JsonBody<BatchLimit>,
 ) -> Result<HttpResponse, Problem> {
     headers::no_idempotency_key(&request)?;
-    let pool = PoolName::new(pool.as_str())?;
+    let (pool, trace) = (PoolName::new(pool.as_str())?, headers::traceparent(&request));
     let mut new = Vec::new();
-    let read = read(&body.bytes)?.into_iter().map(|task| task.map(|task| new.push(task.into_task(pool.clone()))));
+    let read = read(&body.bytes)?
+        .into_iter()
+        .map(|task| task.map(|task| new.push(task.into_task(pool.clone()).traced(trace.clone()))));
     // All are read before the first is submitted.
     let read: Vec<Result<(), Problem>> = read.collect();
     let submitted = api.service().submit_batch(new).await?;

@@ -57,6 +57,7 @@ fn render(event: &TaskEvent) -> Bytes {
         TaskEventKind::State { .. } => "state",
         TaskEventKind::Progress { .. } => "progress",
         TaskEventKind::Asked { .. } => "asked",
+        TaskEventKind::Log { .. } => "log",
         TaskEventKind::Output { .. } => "output",
     };
     let mut frame = BytesMut::with_capacity(256);

@@ -62,6 +62,28 @@ pub(crate) fn no_idempotency_key(request: &HttpRequest) -> Result<(), Problem> {
     Ok(())
 }
 
+/// Reads `traceparent` of W3C Trace Context. A value that is not valid is ignored, as its §3.2.2 demands.
+pub(crate) fn traceparent(request: &HttpRequest) -> Option<String> {
+    let mut values = request.headers().get_all("traceparent");
+    let value = values.next()?.to_str().ok()?.trim();
+    (values.next().is_none() && is_traceparent(value)).then(|| value.to_owned())
+}
+
+/// `00-<32 hexadecimal digits>-<16>-<2>`, in lower case, of which the first two are not all zeros. A later version may be
+/// longer.
+fn is_traceparent(text: &str) -> bool {
+    const LONGEST: usize = 256;
+    let hex = |part: &str, len: usize| {
+        part.len() == len && part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    };
+    let some = |part: &str| part.bytes().any(|byte| byte != b'0');
+    let parts: Vec<&str> = text.splitn(5, '-').collect();
+    let [version, trace, parent, flags, rest @ ..] = parts.as_slice() else { return false };
+    let is_whole = hex(version, 2) && hex(trace, 32) && hex(parent, 16) && hex(flags, 2);
+    let is_known = *version != "ff" && (rest.is_empty() || *version != "00");
+    is_whole && is_known && some(trace) && some(parent) && text.len() <= LONGEST
+}
+
 /// Reads `Last-Event-ID`: the number of the last event a reader has seen, 0 for none.
 pub(crate) fn last_event_id(request: &HttpRequest) -> Result<u64, Problem> {
     let Some(value) = request.headers().get("last-event-id") else { return Ok(0) };
@@ -100,6 +122,25 @@ mod tests {
         ] {
             let request = TestRequest::default().insert_header(("Prefer", header)).to_http_request();
             assert_eq!(wait(&request), secs.map(Duration::from_secs), "{header}");
+        }
+    }
+
+    #[test]
+    fn a_trace_is_read_if_it_is_valid() {
+        let trace = "0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+        for (header, is_valid) in [
+            (format!("00-{trace}"), true),
+            (format!(" 00-{trace} "), true),
+            (format!("cc-{trace}-what-is-new"), true),
+            (format!("00-{trace}-more"), false),
+            (format!("ff-{trace}"), false),
+            (format!("00-{}", trace.to_uppercase()), false),
+            (format!("00-{}-b7ad6b7169203331-01", "0".repeat(32)), false),
+            ("00-0af7".to_owned(), false),
+            (format!("cc-{trace}-{}", "x".repeat(300)), false),
+        ] {
+            let request = TestRequest::default().insert_header(("traceparent", header.as_str())).to_http_request();
+            assert_eq!(traceparent(&request).as_deref(), is_valid.then(|| header.trim()), "{header}");
         }
     }
 

@@ -29,6 +29,7 @@ type Answer = Result<HttpResponse, Problem>;
 pub(crate) async fn submit(api: Api, pool: web::Path<String>, request: HttpRequest, body: JsonBody) -> Answer {
     let key = headers::idempotency_key(&request)?;
     let task = json::parse::<TaskBody>(&body.bytes)?.into_task(PoolName::new(pool.as_str())?, key);
+    let task = task.traced(headers::traceparent(&request));
     let accepted = api.service().submit(task, headers::wait(&request)).await?;
     // Who waits needs no more than the id.
     drop(body);
@@ -50,6 +51,10 @@ pub(crate) async fn show(api: Api, id: web::Path<String>, request: HttpRequest) 
 
 pub(crate) async fn placement(api: Api, id: web::Path<String>) -> Answer {
     Ok(json::ok(&api.service().placement(id.parse()?).await?))
+}
+
+pub(crate) async fn logs(api: Api, id: web::Path<String>) -> Answer {
+    Ok(json::ok(&api.service().log(id.parse()?).await?))
 }
 
 pub(crate) async fn attempts(api: Api, id: web::Path<String>) -> Answer {

@@ -2,7 +2,7 @@
 //!
 //! Statuses of pools, agents, decisions, forecasts and contexts are made to be shown, and answered as they are.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use forerunner_core::{
     AgentId, AgentRequest, AttemptRecord, ContextCost, ContextId, ErrorKind, Labels, Payload, PoolName, Priority, Task,
@@ -148,6 +148,14 @@ pub(crate) struct TaskView<'a> {
     #[serde(skip_serializing_if = "Vec::is_empty")]
     #[schema(required = false)]
     requests: Vec<AgentRequest>,
+    /// What its agents used in all attempts, such as `input_tokens`. Omitted if they reported nothing.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = BTreeMap<String, u64>, nullable = false)]
+    usage: Option<&'a BTreeMap<String, u64>>,
+    /// The trace that it belongs to, in the form of W3C Trace Context.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(nullable = false)]
+    traceparent: Option<&'a str>,
     /// The agent of the newest attempt.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = AgentId)]
@@ -214,6 +222,8 @@ impl<'a> TaskView<'a> {
             wait_context_s: began.and_then(|_| task.wait_context()).map(|wait| wait.as_secs_f64()),
             service_s: began.zip(task.finished_at).map(|(began, ended)| ended.since(began).as_secs_f64()),
             requests: Vec::new(),
+            usage: task.report.as_ref().map(|report| &report.usage).filter(|usage| !usage.is_empty()),
+            traceparent: task.spec.as_ref().and_then(|spec| spec.traceparent.as_deref()),
             agent: task.agent.map(|agent| agent.to_string()),
         }
     }

@@ -23,7 +23,7 @@ use crate::{
     batch::Member,
     failure::{Fault, Sql},
     rows::{Stored, clean, get, optional_time, state, time},
-    tables::{ASKED, OUTPUT, PROGRESS, earliest_end},
+    tables::{ASKED, LOG, OUTPUT, PROGRESS, earliest_end},
     tx::Tx,
 };
 
@@ -327,6 +327,11 @@ fn stored_event(row: &Row) -> Sql<Option<TaskEvent>> {
             let request = serde_json::from_str(&text).map_err(|error| Fault::unreadable(error.to_string()))?;
             TaskEventKind::Asked { request }
         }
+        LOG => {
+            let text: String = get(row, 15)?;
+            let line = serde_json::from_str(&text).map_err(|error| Fault::unreadable(error.to_string()))?;
+            TaskEventKind::Log { line }
+        }
         PROGRESS => TaskEventKind::Progress { text: get(row, 15)? },
         OUTPUT => TaskEventKind::Output { chunk: get(row, 15)? },
         _ => TaskEventKind::State {
@@ -357,6 +362,7 @@ fn words(kind: &TaskEventKind) -> (i16, Option<String>) {
         TaskEventKind::Progress { text } => (PROGRESS, Some(clean(text))),
         TaskEventKind::Output { chunk } => (OUTPUT, Some(clean(chunk))),
         TaskEventKind::Asked { request } => (ASKED, Some(clean(&serde_json::to_string(request).unwrap_or_default()))),
+        TaskEventKind::Log { line } => (LOG, Some(clean(&serde_json::to_string(line).unwrap_or_default()))),
         TaskEventKind::State { state, .. } => (*state as i16, None),
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use forerunner_core::{
-    ErrorKind, LeaseEpoch, Next, Payload, TaskError, TaskId, TaskState, Timestamp, Transition,
+    ErrorKind, LeaseEpoch, Next, Payload, TaskError, TaskId, TaskReport, TaskState, Timestamp, Transition,
     transition::{self, Changes, Running},
 };
 use forerunner_store::{LeaseLost, Settled, Settlement};
@@ -15,7 +15,7 @@ use crate::{
     batch::Member,
     ended::{End, FINISH, error_columns, log_of},
     failure::{Fault, Sql},
-    rows::{QueueEntry, Stored, get},
+    rows::{QueueEntry, Stored, clean, get},
     tx::Tx,
     unread::Unread,
 };
@@ -27,8 +27,9 @@ fn plain_end(settlement: &Settlement) -> Option<Transition> {
 
 /// Whether a settlement can be written together with others, without a lookup.
 pub(crate) fn is_plain_end(settlement: &Settlement) -> bool {
-    let changes_no_context = settlement.context.is_none() && settlement.context_cost.is_none();
-    changes_no_context && transition::needs_no_row(&settlement.next)
+    let changes_no_more =
+        settlement.context.is_none() && settlement.context_cost.is_none() && settlement.report.is_none();
+    changes_no_more && transition::needs_no_row(&settlement.next)
 }
 
 impl Member for Settlement {
@@ -45,7 +46,7 @@ impl Member for Settlement {
         let reason: String = reason.chars().filter(|c| c.is_ascii() && !c.is_ascii_control()).collect();
         let error = Some(TaskError::new(kind, format!("the database refuses the result of the attempt: {reason}")));
         self.next = Next::Finish { state: TaskState::Failed, output: None, error };
-        (self.context, self.context_cost) = (None, None);
+        (self.context, self.context_cost, self.report) = (None, None, None);
         None
     }
 }
@@ -136,6 +137,9 @@ impl Tx<'_> {
         if let Some(cost) = &settlement.context_cost {
             self.note_context_cost(task, cost).await?;
         }
+        if let Some(report) = &settlement.report {
+            self.note_report(task, report).await?;
+        }
         if let Some(start) = settlement.started {
             self.assign(&[(task, epoch, start)]).await?;
             lease.task.started_at = lease.task.started_at.or(Some(start.at));
@@ -147,6 +151,13 @@ impl Tx<'_> {
         let run_at = run_at.filter(|_| state == TaskState::Scheduled);
         let claimable = usize::try_from(self.gained() - before).unwrap_or(0);
         Ok(Ok(Settled { state, claimable, run_at }))
+    }
+
+    async fn note_report(&self, task: TaskId, report: &TaskReport) -> Sql<()> {
+        let text = serde_json::to_string(report).map_err(|error| Fault::unreadable(error.to_string()))?;
+        let text = clean(&text);
+        let params = [(&text as &(dyn ToSql + Sync), Type::TEXT), (task.as_uuid(), Type::UUID)];
+        self.run("UPDATE live SET report = $1 WHERE id = $2", &params).await.map(drop)
     }
 
     /// Applies what core decided about a task whose lease has ended.

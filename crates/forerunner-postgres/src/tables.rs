@@ -8,6 +8,8 @@ pub(crate) const PROGRESS: i16 = 8;
 pub(crate) const OUTPUT: i16 = PROGRESS + 1;
 /// What an agent asked.
 pub(crate) const ASKED: i16 = OUTPUT + 1;
+/// A line of an agent's log.
+pub(crate) const LOG: i16 = ASKED + 1;
 
 /// A time before which a task with this id cannot have ended, in microseconds: ids begin with the time of their
 /// creation, in milliseconds, and no clock is off by more than a day. Earlier partitions need no search.

@@ -298,6 +298,7 @@ fn size_of(event: &TaskEvent) -> usize {
             TaskEventKind::State { .. } => 0,
             TaskEventKind::Progress { text } => text.len(),
             TaskEventKind::Asked { request } => request.size_bytes(),
+            TaskEventKind::Log { line } => line.text.len(),
             TaskEventKind::Output { chunk } => chunk.len(),
         }
 }

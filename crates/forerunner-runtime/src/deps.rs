@@ -11,7 +11,7 @@ use tokio::sync::Semaphore;
 
 use crate::{
     clock::StoreClock, cluster::event_buffer::EventBuffer, completion_watchers::CompletionWatchers,
-    contexts::NodeContexts, schedules::ScheduleBook, spec::PoolSettings,
+    contexts::NodeContexts, schedules::ScheduleBook, spec::PoolSettings, task_logs::TaskLogs,
 };
 
 /// What all actors of a node share.
@@ -22,6 +22,8 @@ pub(crate) struct Deps {
     pub(crate) watch: Arc<CompletionWatchers>,
     /// The events of agents, on their way to a store that persists them.
     pub(crate) events: Arc<EventBuffer>,
+    /// The logs of the tasks that run on this node.
+    pub(crate) logs: TaskLogs,
     /// Whether other nodes use the same store.
     pub(crate) shared: bool,
     /// The node's cache of contexts.

@@ -1,6 +1,7 @@
 //! The in-process API, which fronts and embedders call.
 
 mod entry;
+mod logs;
 mod pools;
 mod submit;
 mod tasks;

@@ -36,6 +36,7 @@ mod spec;
 pub mod status;
 mod submit_many;
 mod submitting;
+mod task_logs;
 #[cfg(feature = "test-util")]
 pub mod testkit;
 mod unconfigured;

@@ -29,6 +29,7 @@ use crate::{
     schedules::{ScheduleActor, ScheduleBook},
     sizes,
     spec::PoolSpec,
+    task_logs::TaskLogs,
     unconfigured::{Unconfigured, Watch},
 };
 
@@ -136,6 +137,7 @@ impl Node {
             node,
             watch: Arc::default(),
             events: Arc::default(),
+            logs: TaskLogs::default(),
             shared: shared_store,
             contexts: Arc::new(NodeContexts::new(spec.context_cache_bytes)),
             compactions: Arc::new(Semaphore::new(COMPACTIONS_AT_ONCE)),

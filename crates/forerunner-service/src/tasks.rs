@@ -1,6 +1,6 @@
 //! See and steer one task.
 
-use forerunner_core::{AttemptRecord, Payload, Task, TaskId};
+use forerunner_core::{AttemptRecord, Payload, Task, TaskId, TaskLog};
 use forerunner_runtime::status::PlacementStatus;
 use forerunner_store::TaskChange;
 
@@ -76,6 +76,15 @@ impl Service {
             ..record
         };
         Ok(attempts.map(shown).collect())
+    }
+
+    /// Returns the last lines that the agents of a task wrote to its log.
+    ///
+    /// # Errors
+    /// The task does not exist, or the store does not answer.
+    pub async fn log(&self, id: TaskId) -> Result<TaskLog, Error> {
+        self.own_task(id).await?;
+        Ok(self.handle().log(id).await?)
     }
 
     /// Explains the placement of a task.

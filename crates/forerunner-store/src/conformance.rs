@@ -142,6 +142,7 @@ macro_rules! store_conformance {
             a_question_without_an_answer_ends_at_the_deadline
             a_question_has_a_deadline_of_its_own
             what_a_submission_says_stays_with_its_task
+            what_agents_report_stays_with_their_task
             random_operations_agree_with_a_simple_model
         }
     };

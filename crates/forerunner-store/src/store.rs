@@ -2,7 +2,9 @@
 
 use std::{collections::BTreeMap, future::Future, pin::Pin, time::Duration};
 
-use forerunner_core::{AgentId, ContextCost, LeaseEpoch, Next, NodeId, PoolName, Task, TaskId, TaskState, Timestamp};
+use forerunner_core::{
+    AgentId, ContextCost, LeaseEpoch, Next, NodeId, PoolName, Task, TaskId, TaskReport, TaskState, Timestamp,
+};
 
 use crate::{ContextCommit, StoreError};
 
@@ -130,6 +132,8 @@ pub struct Settlement {
     pub context: Option<ContextCommit>,
     /// The cost of its context, for the task's record.
     pub context_cost: Option<Box<ContextCost>>,
+    /// What the task reports besides its result, with what earlier attempts reported; `None` leaves it as it is.
+    pub report: Option<Box<TaskReport>>,
     /// How the attempt began, if it did and [`TaskStore::assign`](crate::TaskStore::assign) did not report that.
     pub started: Option<Start>,
 }
@@ -137,7 +141,7 @@ pub struct Settlement {
 impl Settlement {
     /// The end of an attempt that changes no context.
     pub const fn new(task: TaskId, epoch: LeaseEpoch, now: Timestamp, next: Next) -> Self {
-        Self { task, epoch, now, next, context: None, context_cost: None, started: None }
+        Self { task, epoch, now, next, context: None, context_cost: None, report: None, started: None }
     }
 
     /// Releases a task of which no attempt began.

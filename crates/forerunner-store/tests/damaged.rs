@@ -187,7 +187,8 @@ impl Lab {
             pieces: Vec::new(),
         };
         let (task, epoch, context) = (task.id, task.epoch, Some(commit));
-        let settlement = Settlement { task, epoch, now: at(101), next, context, context_cost: None, started: None };
+        let settlement =
+            Settlement { task, epoch, now: at(101), next, context, context_cost: None, report: None, started: None };
         self.store().settle(vec![settlement]).await.unwrap().remove(0).is_ok()
     }
 
@@ -200,7 +201,8 @@ impl Lab {
             let error = TaskError::new(ErrorKind::AgentError, "no");
             let next = Next::Retry { run_at: at(0), error, crash: false, counts: true };
             let started = Some(Start { agent, at: now });
-            let end = Settlement { task: id, epoch, now, next, context: None, context_cost: None, started };
+            let end =
+                Settlement { task: id, epoch, now, next, context: None, context_cost: None, report: None, started };
             self.store().settle(vec![end]).await.unwrap().remove(0).unwrap();
         }
         self.store().sweep(pool(), now).await.unwrap();

@@ -81,7 +81,16 @@ async fn a_file_of_version_1_opens_and_its_contexts_go_on() {
     };
     let finish = Next::Finish { state: TaskState::Succeeded, output: Some(Payload::null()), error: None };
     let (context, epoch) = (Some(commit), LeaseEpoch(task.epoch.0));
-    let settlement = Settlement { task: task.id, epoch, now, next: finish, context, context_cost: None, started: None };
+    let settlement = Settlement {
+        task: task.id,
+        epoch,
+        now,
+        next: finish,
+        context,
+        context_cost: None,
+        report: None,
+        started: None,
+    };
     store.settle(vec![settlement]).await.unwrap().remove(0).unwrap();
     let stored = read(&store).await;
     assert_eq!((stored.version, texts(&stored).len(), texts(&stored)[6].as_str()), (4, 7, "\"turn 4\""));

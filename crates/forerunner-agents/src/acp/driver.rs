@@ -147,6 +147,7 @@ impl AcpDriver {
         text: &str,
         cx: &mut AgentContext,
     ) -> Result<Payload, AgentError> {
+        turn.usage().iter().for_each(|(name, count)| cx.add_usage(name, *count));
         if let Some(error) = verdict::failure(turn, &self.spec.failures, self.spec.retries_refusals()) {
             self.abandon(session, cx, error.is_agent_usable()).await;
             return Err(error);

@@ -110,6 +110,7 @@ impl OpenAiDriver {
         };
         if let Some(usage) = turn.usage {
             self.limiter.lock().correct(estimated, usage.input_tokens + usage.output_tokens);
+            usage.counts().for_each(|(name, count)| cx.add_usage(name, count));
         }
         if cx.id().is_some() {
             for item in ask.messages.iter().chain(&turn.items) {

@@ -15,6 +15,17 @@ pub(super) struct Usage {
 }
 
 impl Usage {
+    /// Returns the counts by name, without those that are 0.
+    pub(super) fn counts(self) -> impl Iterator<Item = (&'static str, u64)> {
+        let counts = [
+            ("input_tokens", self.input_tokens),
+            ("output_tokens", self.output_tokens),
+            ("cached_tokens", self.cached_tokens),
+            ("reasoning_tokens", self.reasoning_tokens),
+        ];
+        counts.into_iter().filter(|(_, count)| *count > 0)
+    }
+
     /// Reads the usage of either form. Absent counts are 0; `None` if there is none at all.
     pub(super) fn of(value: &Value) -> Option<Self> {
         let count = |paths: [&str; 2]| paths.iter().find_map(|path| value.pointer(path)?.as_u64());

@@ -1,9 +1,9 @@
 //! Drives one warm child process.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use forerunner_context::{Item, ItemHash};
-use forerunner_core::{ContextId, ErrorKind, Payload};
+use forerunner_core::{ContextId, ErrorKind, LogLevel, LogSource, Payload};
 use forerunner_runtime::agent::{AgentContext, AgentError, AttemptRequest, Driver, ResidentContexts, Transfer, items};
 use futures_util::future::LocalBoxFuture;
 use serde_json::value::RawValue;
@@ -14,8 +14,8 @@ use super::{
     link::{Link, RequestError, Traffic, after},
     load::lines,
     protocol::{
-        AgentInfo, ChangeStep, ContextChange, ContextDrop, ContextLoad, ContextRef, EDITS_SINCE, Message, NoParams,
-        RpcError, TaskCancel, TaskResult, TaskRun, code,
+        AgentInfo, AskedBefore, ChangeStep, ContextChange, ContextDrop, ContextLoad, ContextRef, EDITS_SINCE, Message,
+        NoParams, REPORTS_SINCE, RpcError, TaskCancel, TaskResult, TaskRun, code,
     },
     resident::{LoadPlan, ResidencyTracker},
     task_error::task_error,
@@ -23,6 +23,10 @@ use super::{
 
 /// What a child may write between two tasks, in bytes: stragglers of the task before, but no flood.
 const IDLE_BUDGET_BYTES: usize = 64 << 10;
+
+/// Most counts that a task reports as its usage, and the longest name of one, in bytes.
+const MAX_USAGE_NAMES: usize = 32;
+const MAX_USAGE_NAME: usize = 64;
 
 /// One warm child process that speaks the protocol of `docs/agent-protocol.md`.
 ///
@@ -40,6 +44,7 @@ pub struct ProcessDriver {
 impl ProcessDriver {
     pub(super) fn new(spec: Arc<ProcessSpec>, mut link: Link, info: AgentInfo) -> Self {
         link.allow(IDLE_BUDGET_BYTES, "though it had no task");
+        link.set_protocol(info.protocol);
         let contexts = ResidencyTracker::new(info.capabilities.contexts, info.protocol >= EDITS_SINCE);
         Self { spec, link, info, contexts, idle_since: Instant::now(), is_busy: false }
     }
@@ -74,16 +79,28 @@ impl ProcessDriver {
             cx.add_transfer(Transfer { agent_lost_it: true, ..Transfer::default() });
             answer = self.load_and_run(attempt, Some(id), cx).await?;
         }
-        let answer = answer.map_err(|error| task_error(&error, cx.is_cancelled()))?;
+        let answer = answer.map_err(|error| {
+            self.note_usage(error.usage(), cx);
+            task_error(&error, cx.is_cancelled())
+        })?;
         let result: TaskResult = serde_json::from_str(answer.get()).map_err(|error| {
             self.link.protocol_error(&format!("answered `task/run` with a result that is not valid: {error}"))
         })?;
+        self.note_usage(result.usage.as_ref(), cx);
         // A child that answered assumes that its change is stored. Until it is, the state in the child is unknown.
         let output = context.as_ref().map_or(Ok(()), |id| {
             self.contexts.forget(id);
             self.store_change(id, result.context, &result.output, answer.get().len(), before, cx)
         });
         output.map(|()| Payload::trusted(result.output.get()))
+    }
+
+    /// Adds what the task used, as far as the child reports it in a version that has this.
+    fn note_usage(&self, usage: Option<&BTreeMap<String, u64>>, cx: &mut AgentContext) {
+        let counts = usage.into_iter().flatten().filter(|(name, _)| !name.is_empty() && name.len() <= MAX_USAGE_NAME);
+        for (name, count) in counts.take(MAX_USAGE_NAMES) {
+            cx.add_usage(name, *count);
+        }
     }
 
     /// Makes the child's change to its context.
@@ -196,8 +213,9 @@ impl ProcessDriver {
         &mut self,
         attempt: &AttemptRequest,
         context: Option<&ContextId>,
-        cx: &AgentContext,
+        cx: &mut AgentContext,
     ) -> Result<Result<Box<RawValue>, RpcError>, AgentError> {
+        let reports = self.info.protocol >= REPORTS_SINCE;
         let params = TaskRun {
             task: attempt.task.to_string(),
             attempt: attempt.attempt,
@@ -205,21 +223,37 @@ impl ProcessDriver {
             input: &attempt.input,
             context: context.map(|id| ContextRef { id: id.as_str(), version: cx.version(), items: cx.items().len() }),
             deadline: attempt.deadline,
+            traceparent: attempt.traceparent.as_deref().filter(|_| reports),
+            requests: if reports { asked_before(attempt) } else { Vec::new() },
         };
         let request = self.link.send("task/run", &params)?;
         let mut answer = None;
         let mut cancel: Option<Cancel> = None;
+        let stderr = self.link.follow_stderr();
         // An answer to `task/cancel` is awaited as well, so that nothing is outstanding when the next task begins.
         while answer.is_none() || cancel.as_ref().is_some_and(|cancel| self.link.is_unanswered(cancel.request)) {
             let deadline = cancel.as_ref().map(|cancel| cancel.deadline);
             tokio::select! {
-                message = self.link.next() => match message? {
-                    Message::Answer { id, result } if id == request => answer = Some(result),
-                    Message::Progress { task, text } if task == attempt.task && answer.is_none() => cx.progress(text),
-                    Message::Output { task, chunk } if task == attempt.task && answer.is_none() => cx.output(chunk),
+                message = self.link.next() => match message {
+                    Err(error) => {
+                        log_stderr(cx, &stderr.rest().await);
+                        return Err(error);
+                    }
+                    Ok(Message::Answer { id, result }) if id == request => answer = Some(result),
+                    Ok(Message::Progress { task, text }) if task == attempt.task && answer.is_none() => cx.progress(text),
+                    Ok(Message::Output { task, chunk }) if task == attempt.task && answer.is_none() => cx.output(chunk),
+                    Ok(Message::Ask { task, question }) if reports && task == attempt.task && answer.is_none() => {
+                        cx.ask(question.into_question(self.spec.waiting_timeout));
+                    }
+                    Ok(Message::Log { task, level, text })
+                        if reports && answer.is_none() && task.is_none_or(|task| task == attempt.task) =>
+                    {
+                        cx.log(LogSource::Agent, level, text);
+                    }
                     // The answer to `task/cancel`, late messages of an earlier task, and messages of later versions.
-                    _ => {}
+                    Ok(_) => {}
                 },
+                lines = stderr.next() => log_stderr(cx, &lines),
                 () = cx.cancelled(), if cancel.is_none() && answer.is_none() => {
                     let request = self.link.send("task/cancel", &TaskCancel { task: attempt.task.to_string() })?;
                     cancel = Some(Cancel { request, deadline: after(Instant::now(), self.spec.cancel_grace) });
@@ -227,6 +261,7 @@ impl ProcessDriver {
                 () = reached(deadline) => return Err(self.ignored_cancel()),
             }
         }
+        log_stderr(cx, &stderr.rest().await);
         answer.ok_or_else(|| self.link.protocol_error("did not answer"))
     }
 
@@ -248,6 +283,21 @@ impl ProcessDriver {
             }
         }
     }
+}
+
+fn log_stderr(cx: &AgentContext, lines: &[String]) {
+    lines.iter().for_each(|line| cx.log(LogSource::Stderr, LogLevel::default(), line));
+}
+
+/// What agents of the task asked before, with the answers.
+fn asked_before(attempt: &AttemptRequest) -> Vec<AskedBefore<'_>> {
+    let asked = attempt.requests.iter().map(|request| AskedBefore {
+        id: &request.id,
+        key: &request.fingerprint,
+        prompt: &request.prompt,
+        answer: request.answer.as_ref(),
+    });
+    asked.collect()
 }
 
 /// Returns the size on the pipe of so many bytes of a child's lines: their share of all that it wrote meanwhile.

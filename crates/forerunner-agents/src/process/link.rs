@@ -11,7 +11,8 @@ use tokio::time::timeout;
 pub(super) use super::wire::{Traffic, after};
 use super::{
     ProcessSpec,
-    protocol::{Message, RpcError, parse_line, request_line},
+    protocol::{Message, REPORTS_SINCE, RpcError, parse_line, request_line},
+    stderr_lines::StderrLines,
     wire::Wire,
 };
 
@@ -32,12 +33,14 @@ pub(super) struct Link {
     next_id: u64,
     /// Requests without an answer: at most a task and its cancellation.
     unanswered: Vec<u64>,
+    /// Whether the child speaks a version with `task/ask` and `log`.
+    reports: bool,
 }
 
 impl Link {
     /// Starts the child. `name` is part of the name of its directory.
     pub(super) async fn open(spec: Arc<ProcessSpec>, name: String) -> io::Result<Self> {
-        Ok(Self { wire: Wire::open(spec, name).await?, next_id: 1, unanswered: Vec::new() })
+        Ok(Self { wire: Wire::open(spec, name).await?, next_id: 1, unanswered: Vec::new(), reports: false })
     }
 
     /// Returns the child's process id.
@@ -56,6 +59,16 @@ impl Link {
     /// When there is no memory for it.
     pub(super) fn pack(&mut self, window: StreamWindow, dictionary: Option<&Dictionary>) -> Result<(), Error> {
         self.wire.pack(window, dictionary)
+    }
+
+    /// Reads `task/ask` and `log` from now on, if the child speaks a version that has them.
+    pub(super) const fn set_protocol(&mut self, version: u32) {
+        self.reports = version >= REPORTS_SINCE;
+    }
+
+    /// Returns the standard error of the child, line by line, until it is dropped.
+    pub(super) fn follow_stderr(&self) -> StderrLines {
+        self.wire.follow_stderr()
     }
 
     /// Returns the bytes that went over the pipe so far.
@@ -104,7 +117,7 @@ impl Link {
     /// `lost` when the child ended, `protocol` when it broke a rule. The child is not usable afterwards.
     pub(super) async fn next(&mut self) -> Result<Message, AgentError> {
         let line = self.wire.next_line().await?;
-        let message = parse_line(self.wire.bytes(line)).map_err(|what| self.protocol_error(&what))?;
+        let message = parse_line(self.wire.bytes(line), self.reports).map_err(|what| self.protocol_error(&what))?;
         if let Message::Answer { id, .. } = message {
             self.match_answer(id)?;
         }

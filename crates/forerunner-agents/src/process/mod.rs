@@ -5,18 +5,20 @@
 //! [`AgentError`](forerunner_runtime::agent::AgentError) that names what happened, and within a bound of time and
 //! memory:
 //!
-//! - `line` buffers one line of bounded length, unpacked if the child packs; `stderr` retains the end of its standard error;
+//! - `line` buffers one line of bounded length, unpacked if the child packs; `stderr` retains the end of its standard error, and
+//!   `stderr_lines` passes it on to the log of the task that runs;
 //! - `wire` writes and reads at the same time and watches for the end of the process; `link` matches answers to requests;
 //! - `home` gives a child a HOME of its own, if its kind needs one;
 //! - `group` kills the child with all its descendants and leaves no zombie; `cleanup` finds those that got away and removes
 //!   the child's directory; `sandbox` confines it before exec; `account` and `diagnosis` explain why a start failed;
 //! - `preflight` finds before a start what the machine lacks;
-//! - `resident`, `edit` and `load` decide what a child must be sent of a context; `driver` runs attempts; `factory` starts
+//! - `resident`, `edit` and `load` decide what a child must be sent of a context; `driver` runs attempts; `ask` reads what an agent asks; `factory` starts
 //!   children.
 //!
 //! Linux only: it relies on process file descriptors and on the parent-death signal.
 
 mod account;
+mod ask;
 mod builtin;
 mod cleanup;
 mod diagnosis;
@@ -37,6 +39,7 @@ mod sandbox;
 mod spawner;
 mod spec;
 mod stderr;
+mod stderr_lines;
 mod task_error;
 #[cfg(test)]
 mod tests;

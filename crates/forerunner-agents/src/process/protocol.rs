@@ -1,17 +1,21 @@
 //! The messages between a node and a child: JSON-RPC 2.0, one message a line. `docs/agent-protocol.md` explains them.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
-use forerunner_core::{DependencyFault, Payload, TaskId, Timestamp, json_text};
+use forerunner_core::{DependencyFault, LogLevel, Payload, TaskId, Timestamp, json_text};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::value::RawValue;
 
+use super::ask::AskParams;
+
 /// The newest version of the protocol that this node speaks.
-pub const PROTOCOL_VERSION: u32 = 2;
+pub const PROTOCOL_VERSION: u32 = 3;
 /// The oldest version of the protocol that this node speaks.
 pub const OLDEST_PROTOCOL: u32 = 1;
 /// The version from which on contexts are edited, by both sides.
 pub(super) const EDITS_SINCE: u32 = 2;
+/// The version from which on agents ask, log and report what they used, and learn of the trace.
+pub(super) const REPORTS_SINCE: u32 = 3;
 
 /// Codes of the errors an agent answers with. Others mean [`code::FAILED`].
 pub mod code {
@@ -197,6 +201,24 @@ pub(super) struct TaskRun<'a> {
     pub input: &'a Payload,
     pub context: Option<ContextRef<'a>>,
     pub deadline: Timestamp,
+    /// The trace that the task belongs to; absent without one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub traceparent: Option<&'a str>,
+    /// What agents of the task asked before, and the answers; absent if they asked nothing.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub requests: Vec<AskedBefore<'a>>,
+}
+
+/// A question of an earlier attempt.
+#[derive(Serialize)]
+pub(super) struct AskedBefore<'a> {
+    pub id: &'a str,
+    /// The key that its agent gave it, or the one that the node made.
+    pub key: &'a str,
+    pub prompt: &'a str,
+    /// Absent for a question that nobody answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer: Option<&'a Payload>,
 }
 
 /// Parameters of `task/cancel`.
@@ -216,6 +238,8 @@ pub(super) struct TaskResult {
     pub output: Box<RawValue>,
     #[serde(default)]
     pub context: Option<ContextChange>,
+    #[serde(default)]
+    pub usage: Option<BTreeMap<String, u64>>,
 }
 
 /// How the agent changed its context.
@@ -252,6 +276,11 @@ impl RpcError {
         self.data.retryable
     }
 
+    /// Returns what the task used until it failed.
+    pub(super) const fn usage(&self) -> Option<&BTreeMap<String, u64>> {
+        self.data.usage.as_ref()
+    }
+
     /// Returns the dependency fault that the agent reports, if it reports one.
     pub(super) const fn dependency(&self) -> Option<DependencyFault> {
         self.data.dependency
@@ -259,10 +288,11 @@ impl RpcError {
 }
 
 /// What is read of the data of an error, however deep and large the rest of it is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct RpcErrorData {
     pub retryable: Option<bool>,
     pub dependency: Option<DependencyFault>,
+    pub usage: Option<BTreeMap<String, u64>>,
 }
 
 impl<'de> Deserialize<'de> for RpcErrorData {
@@ -276,6 +306,8 @@ impl<'de> Deserialize<'de> for RpcErrorData {
             scope: Option<&'a RawValue>,
             #[serde(borrow, default)]
             retry_after_s: Option<&'a RawValue>,
+            #[serde(borrow, default)]
+            usage: Option<&'a RawValue>,
         }
         // A list would do for `serde` as well.
         let raw = Box::<RawValue>::deserialize(deserializer)?;
@@ -288,6 +320,7 @@ impl<'de> Deserialize<'de> for RpcErrorData {
         Ok(Self {
             retryable: known.retryable.and_then(|raw| serde_json::from_str(raw.get()).ok()),
             dependency: is_dependency.then_some(DependencyFault { retry_after }),
+            usage: known.usage.and_then(|raw| serde_json::from_str(raw.get()).ok()),
         })
     }
 }
@@ -301,6 +334,10 @@ pub(super) enum Message {
     Progress { task: TaskId, text: String },
     /// `task/output`: a piece of the output.
     Output { task: TaskId, chunk: String },
+    /// `task/ask`: a question for a person.
+    Ask { task: TaskId, question: Box<AskParams> },
+    /// `log`: a line of the log, of this task or of the one that runs.
+    Log { task: Option<TaskId>, level: LogLevel, text: String },
     /// A notification that this version does not know, or an empty line.
     Unknown,
 }
@@ -338,12 +375,23 @@ struct OutputParams {
     chunk: String,
 }
 
+#[derive(Deserialize)]
+struct LogParams {
+    #[serde(default)]
+    task: Option<String>,
+    #[serde(default)]
+    level: LogLevel,
+    text: String,
+}
+
 /// Reads one line of a child. The error describes what is wrong with it, and continues "the agent".
 ///
 /// Streamed text and text for people is repaired: halves of surrogate pairs and bytes that are not UTF-8 become U+FFFD,
 /// as in a text that was cut within a character. Results are not changed here;
 /// [`items`](forerunner_runtime::agent::items) repairs them.
-pub(super) fn parse_line(bytes: &[u8]) -> Result<Message, String> {
+///
+/// `reports` is whether the child speaks a version with `task/ask` and `log`. Otherwise these are unknown notifications.
+pub(super) fn parse_line(bytes: &[u8], reports: bool) -> Result<Message, String> {
     if bytes.trim_ascii().is_empty() {
         return Ok(Message::Unknown);
     }
@@ -360,7 +408,7 @@ pub(super) fn parse_line(bytes: &[u8]) -> Result<Message, String> {
     }
     let error = line.error.map(rpc_error).transpose()?;
     match (line.method, line.id, line.result, error) {
-        (Some(method), None, None, None) => notification(&method, line.params.map_or("null", RawValue::get)),
+        (Some(method), None, None, None) => notification(&method, line.params.map_or("null", RawValue::get), reports),
         (Some(method), Some(_), None, None) => {
             Err(format!("sent the request `{}`, but agents only answer", short(&method)))
         }
@@ -411,7 +459,7 @@ fn own_id(id: &RawValue) -> Result<u64, String> {
     id.get().parse().map_err(|_| format!("answered the request {}, which was never sent", short(id.get())))
 }
 
-fn notification(method: &str, params: &str) -> Result<Message, String> {
+fn notification(method: &str, params: &str, reports: bool) -> Result<Message, String> {
     let broken = |error: serde_json::Error| format!("sent `{method}` with wrong parameters: {error}");
     let task =
         |text: &str| text.parse().map_err(|_| format!("sent `{method}` for `{}`, which is no task", short(text)));
@@ -424,6 +472,17 @@ fn notification(method: &str, params: &str) -> Result<Message, String> {
         "task/output" => {
             let OutputParams { task: id, chunk } = mended(params, |text| serde_json::from_str(text)).map_err(broken)?;
             Ok(Message::Output { task: task(&id)?, chunk })
+        }
+        "task/ask" if reports => {
+            let asked: AskParams = mended(params, |text| serde_json::from_str(text)).map_err(broken)?;
+            let task = task(&asked.task)?;
+            asked.check().map_err(|what| format!("sent `task/ask` with wrong parameters: {what}"))?;
+            Ok(Message::Ask { task, question: Box::new(asked) })
+        }
+        "log" if reports => {
+            let LogParams { task: id, level, text } =
+                mended(params, |text| serde_json::from_str(text)).map_err(broken)?;
+            Ok(Message::Log { task: id.as_deref().map(task).transpose()?, level, text })
         }
         _ => Ok(Message::Unknown),
     }
@@ -462,12 +521,12 @@ mod tests {
     use super::*;
 
     fn refusal(line: &str) -> String {
-        parse_line(line.as_bytes()).unwrap_err()
+        parse_line(line.as_bytes(), true).unwrap_err()
     }
 
     #[test]
     fn answers_are_read() {
-        let answer = |line: &str| match parse_line(line.as_bytes()).unwrap() {
+        let answer = |line: &str| match parse_line(line.as_bytes(), true).unwrap() {
             Message::Answer { id, result } => (id, result.map(|raw| raw.get().to_owned())),
             other => panic!("{other:?}"),
         };
@@ -507,31 +566,35 @@ mod tests {
         let task = "0199a3c0-9a10-7000-8000-000000000002";
         let line = |text: &str| text.replace("%", task).into_bytes();
         let chunk = line(r#"{"jsonrpc":"2.0","method":"task/output","params":{"task":"%","chunk":"cut \uD83D"}}"#);
-        assert!(matches!(parse_line(&chunk).unwrap(), Message::Output { chunk, .. } if chunk == "cut \u{fffd}"));
+        assert!(matches!(parse_line(&chunk, true).unwrap(), Message::Output { chunk, .. } if chunk == "cut \u{fffd}"));
         let mut text = line(r#"{"jsonrpc":"2.0","method":"task/progress","params":{"task":"%","text":"~\ud83d"}}"#);
         // The bytes of a surrogate that an encoder did not replace.
         let at = text.iter().position(|byte| *byte == b'~').unwrap();
         text.splice(at..=at, *b"\xed\xa0\xbd");
-        let Message::Progress { text, .. } = parse_line(&text).unwrap() else { panic!("it is progress") };
+        let Message::Progress { text, .. } = parse_line(&text, true).unwrap() else { panic!("it is progress") };
         assert!(text.chars().all(|c| c == '\u{fffd}') && text.len() == 12, "{text}");
         let deep = format!("{}{}", "[".repeat(5_000), "]".repeat(5_000));
         for data in [r#"{"retryable":false,"x":"\ud83d","y":1e400}"#, &format!(r#"{{"retryable":false,"x":{deep}}}"#)] {
             let error =
                 format!(r#"{{"jsonrpc":"2.0","id":1,"error":{{"code":-32000,"message":"\udc00","data":{data}}}}}"#);
-            let Message::Answer { result: Err(error), .. } = parse_line(error.as_bytes()).unwrap() else { panic!() };
+            let Message::Answer { result: Err(error), .. } = parse_line(error.as_bytes(), true).unwrap() else {
+                panic!()
+            };
             assert_eq!((error.message.as_str(), error.retryable()), ("\u{fffd}", Some(false)));
         }
         for empty in ["", " ", "\t\r"] {
-            assert!(matches!(parse_line(empty.as_bytes()), Ok(Message::Unknown)));
+            assert!(matches!(parse_line(empty.as_bytes(), true), Ok(Message::Unknown)));
         }
         assert!(
-            parse_line(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":\"\xed\xa0\xbd\"}").unwrap_err().contains("UTF-8")
+            parse_line(b"{\"jsonrpc\":\"2.0\",\"id\":1,\"result\":\"\xed\xa0\xbd\"}", true)
+                .unwrap_err()
+                .contains("UTF-8")
         );
     }
 
     #[test]
     fn a_line_that_is_no_object_is_quoted_up_to_a_bound() {
-        let told = |bytes: &[u8]| parse_line(bytes).unwrap_err();
+        let told = |bytes: &[u8]| parse_line(bytes, true).unwrap_err();
         assert_eq!(
             told(b"loading 'weights'\x1b[0m\t\xff"),
             "wrote a line that is no message: it is no JSON object, but `loading 'weights'\\u{1b}[0m\\t\u{fffd}`"
@@ -539,6 +602,19 @@ mod tests {
         assert!(told("é".repeat(120).as_bytes()).ends_with(&format!("`{}`", "é".repeat(120))));
         assert!(told("😀".repeat(100_000).as_bytes()).ends_with(&format!("`{}…`", "😀".repeat(120))));
         assert!(!told(b"{\"output\": \"secret").contains("secret"), "what may be an answer is not quoted");
+    }
+
+    #[test]
+    fn what_an_older_version_does_not_know_is_ignored() {
+        for line in
+            [r#"{"jsonrpc":"2.0","method":"log","params":{"message":1}}"#, r#"{"jsonrpc":"2.0","method":"task/ask"}"#]
+        {
+            assert!(matches!(parse_line(line.as_bytes(), false), Ok(Message::Unknown)));
+            assert!(refusal(line).contains("with wrong parameters"), "{line}");
+        }
+        let line = r#"{"jsonrpc":"2.0","method":"log","params":{"text":"a","level":"warn"}}"#;
+        let read = parse_line(line.as_bytes(), true).unwrap();
+        assert!(matches!(read, Message::Log { task: None, level: LogLevel::Warn, text } if text == "a"));
     }
 
     #[test]

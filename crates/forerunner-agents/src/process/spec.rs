@@ -67,6 +67,9 @@ pub struct ProcessSpec {
     /// Longest time to stop a task after `task/cancel`. A child that takes longer is stopped itself.
     #[serde(default = "five_seconds", with = "human_duration")]
     pub cancel_grace: Duration,
+    /// Longest time for which a task waits for the answer to what the child asked. Then the task expires.
+    #[serde(default = "one_day", with = "human_duration")]
+    pub waiting_timeout: Duration,
     /// Longest time from `shutdown` to SIGKILL. Half of it is for `shutdown`, the rest for SIGTERM.
     #[serde(default = "five_seconds", with = "human_duration")]
     pub stop_grace: Duration,
@@ -126,6 +129,7 @@ impl ProcessSpec {
             load_timeout: half_a_minute(),
             write_timeout: ten_seconds(),
             cancel_grace: five_seconds(),
+            waiting_timeout: one_day(),
             stop_grace: five_seconds(),
             max_line_bytes: one_mebibyte(),
             max_output_bytes: default_max_output(),
@@ -190,6 +194,7 @@ impl ProcessSpec {
             ("ping_timeout", self.ping_timeout),
             ("load_timeout", self.load_timeout),
             ("write_timeout", self.write_timeout),
+            ("waiting_timeout", self.waiting_timeout),
         ] {
             if timeout.is_zero() {
                 return refuse(key, "0s", "use more than 0s");
@@ -273,6 +278,10 @@ const fn ten_seconds() -> Duration {
 
 const fn half_a_minute() -> Duration {
     Duration::from_secs(30)
+}
+
+const fn one_day() -> Duration {
+    Duration::from_secs(86_400)
 }
 
 const fn one_mebibyte() -> usize {

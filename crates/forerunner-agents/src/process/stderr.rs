@@ -4,6 +4,7 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use parking_lot::{Mutex, MutexGuard};
 
+use super::stderr_lines::{LineQueue, StderrLines};
 use tokio::{
     io::AsyncReadExt,
     process::ChildStderr,
@@ -25,6 +26,7 @@ const QUOTED_BYTES: usize = 2 << 10;
 /// A child hangs once the pipe is full, so it must be read.
 pub(super) struct StderrTail {
     ring: Arc<Mutex<VecDeque<u8>>>,
+    lines: Arc<LineQueue>,
     drain: JoinHandle<()>,
 }
 
@@ -32,8 +34,15 @@ impl StderrTail {
     /// Begins to read. `pid` names the child in the log.
     pub(super) fn new(pipe: ChildStderr, capacity_bytes: usize, pid: u32) -> Self {
         let ring = Arc::new(Mutex::new(VecDeque::new()));
-        let drain = tokio::spawn(drain(pipe, Arc::clone(&ring), capacity_bytes, pid));
-        Self { ring, drain }
+        let lines = Arc::<LineQueue>::default();
+        let log = LineLog::new(pid, Arc::clone(&lines));
+        let drain = tokio::spawn(drain(pipe, Arc::clone(&ring), capacity_bytes, log));
+        Self { ring, lines, drain }
+    }
+
+    /// Returns the lines from now on.
+    pub(super) fn follow(&self) -> StderrLines {
+        StderrLines::follow(Arc::clone(&self.lines))
     }
 
     /// Quotes the last lines once the pipe has ended or `limit` is over, so that the last lines of a dying child are in it.
@@ -75,9 +84,8 @@ impl Drop for StderrTail {
     }
 }
 
-async fn drain(mut pipe: ChildStderr, ring: Arc<Mutex<VecDeque<u8>>>, capacity_bytes: usize, pid: u32) {
+async fn drain(mut pipe: ChildStderr, ring: Arc<Mutex<VecDeque<u8>>>, capacity_bytes: usize, mut log: LineLog) {
     let mut chunk = vec![0; CHUNK_BYTES];
-    let mut log = LineLog::new(pid);
     while let Ok(count @ 1..) = pipe.read(&mut chunk).await {
         retain_end(&mut locked(&ring), &chunk[..count], capacity_bytes);
         log.write(&chunk[..count]);
@@ -102,9 +110,10 @@ fn printable(line: &str) -> String {
     line.trim_end().to_owned()
 }
 
-/// Writes the lines to the log, at debug level and at a bounded rate.
+/// Writes the lines to the log, at debug level and at a bounded rate, and passes them on to the task that runs.
 struct LineLog {
     pid: u32,
+    lines: Arc<LineQueue>,
     line: Vec<u8>,
     second: Instant,
     written: u32,
@@ -112,12 +121,13 @@ struct LineLog {
 }
 
 impl LineLog {
-    fn new(pid: u32) -> Self {
-        Self { pid, line: Vec::new(), second: Instant::now(), written: 0, suppressed: 0 }
+    fn new(pid: u32, lines: Arc<LineQueue>) -> Self {
+        Self { pid, lines, line: Vec::new(), second: Instant::now(), written: 0, suppressed: 0 }
     }
 
     fn write(&mut self, bytes: &[u8]) {
-        if !tracing::enabled!(tracing::Level::DEBUG) {
+        if !tracing::enabled!(tracing::Level::DEBUG) && !self.lines.is_followed() {
+            self.line.clear();
             return;
         }
         for byte in bytes {
@@ -132,6 +142,7 @@ impl LineLog {
     fn end_line(&mut self) {
         let line = printable(&String::from_utf8_lossy(&self.line));
         self.line.clear();
+        self.lines.push(&line);
         if self.second.elapsed() >= Duration::from_secs(1) {
             self.start_second();
         }

@@ -16,6 +16,7 @@ use super::{
     line::{LineError, LineReader},
     spawner,
     stderr::StderrTail,
+    stderr_lines::StderrLines,
 };
 
 /// How long the output of a child that ended is still read, if a descendant that escaped has it open.
@@ -298,6 +299,11 @@ impl Wire {
         // It writes to two pipes: what it wrote to this one before its answer may be yet to be read.
         sleep(STDERR_LAG).await;
         self.stderr.tail()
+    }
+
+    /// Returns the standard error of the child, line by line, until it is dropped.
+    pub(crate) fn follow_stderr(&self) -> StderrLines {
+        self.stderr.follow()
     }
 
     /// Names the child in messages.

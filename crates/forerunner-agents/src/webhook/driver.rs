@@ -85,8 +85,10 @@ impl HttpDriver {
     async fn attempt(&self, request: &AttemptRequest, cx: &mut AgentContext) -> Result<Payload, AgentError> {
         let body = message::body(request, cx)?;
         // The same for each attempt of the task, so that an endpoint may answer with what it did already.
-        let key = [("idempotency-key", request.task.to_string())];
-        let answer = self.client.post(&self.spec.url, body, &key).await?;
+        let key = ("idempotency-key", request.task.to_string());
+        let trace = request.traceparent.clone().map(|trace| ("traceparent", trace));
+        let headers: Vec<_> = [key].into_iter().chain(trace).collect();
+        let answer = self.client.post(&self.spec.url, body, &headers).await?;
         let (output, change) = match answer.is("text/event-stream") {
             true => read_stream(answer, cx).await?,
             false => match message::read(&answer.whole().await?)? {

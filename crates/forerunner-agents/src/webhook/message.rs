@@ -39,7 +39,7 @@ pub(super) fn body(request: &AttemptRequest, cx: &AgentContext) -> Result<Vec<u8
     }
     let context = cx.id().map(|id| Context { id, version: cx.version(), items });
     // An endpoint asks nothing, so there are no answers.
-    let AttemptRequest { task, attempt, depth, ref input, deadline, requests: _ } = *request;
+    let AttemptRequest { task, attempt, depth, ref input, deadline, requests: _, traceparent: _ } = *request;
     Ok(serde_json::to_vec(&Request { task, attempt, depth, deadline, input, context })?)
 }
 

@@ -68,6 +68,7 @@ pub(crate) fn attempt(input: &Value) -> AttemptRequest {
         depth: 0,
         input: Payload::from_value(input).unwrap(),
         deadline: Timestamp::default(),
+        traceparent: None,
         requests: Vec::new(),
     }
 }

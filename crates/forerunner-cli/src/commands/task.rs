@@ -6,6 +6,7 @@ mod bulk;
 mod export;
 mod filter;
 mod import;
+pub mod logs;
 mod moves;
 mod update;
 
@@ -45,6 +46,8 @@ pub enum TaskCommand {
     Move(MoveArgs),
     /// Show the attempts of a task, with the last lines of its agents.
     Attempts(TaskArg),
+    /// Show the last lines that the agents of a task wrote to its log, also while it runs.
+    Logs(TaskArg),
     /// Change the priority or the time of a waiting task.
     Update(UpdateArgs),
     /// Run a delayed task now.
@@ -88,6 +91,7 @@ pub async fn run(command: TaskCommand, out: &Output) -> anyhow::Result<()> {
     match command {
         TaskCommand::Get(args) => attempts::get(&args.id, &args.server, out).await,
         TaskCommand::Attempts(args) => attempts::list(&args.id, &args.server, out).await,
+        TaskCommand::Logs(args) => logs::show(&args.id, &args.server, out).await,
         TaskCommand::Cancel(args) => one_or_many(&args, "cancel", out).await,
         TaskCommand::Retry(args) => one_or_many(&args, "retry", out).await,
         TaskCommand::Delete(args) => match args.one()? {

@@ -11,6 +11,7 @@ use forerunner_console::{
 use futures_util::StreamExt;
 use serde_json::Value;
 
+use super::task::logs;
 use crate::{client::Client, exit::NotReachable};
 
 /// How often a stream that broke off is opened again, and how long to wait before.
@@ -93,9 +94,13 @@ fn describe(event: &Value) -> String {
 }
 
 fn render(event: &Value) -> String {
+    if let Some(line) = fields::at(event, "line") {
+        return logs::line(line);
+    }
     let what = match fields::text(event, "event").as_str() {
         "progress" => fields::text(event, "text"),
         "output" => fields::text(event, "chunk"),
+        "asked" => format!("asks: {}", fields::text(event, "request.prompt")),
         _ => match fields::number(event, "attempt") {
             Some(attempt) if attempt > 1.0 => format!("{} (attempt {attempt})", describe(event)),
             _ => describe(event),

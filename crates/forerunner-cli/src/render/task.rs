@@ -32,6 +32,7 @@ pub fn render(task: &Value) -> String {
         ("service", fields::secs(task, "service_s")),
         ("agent", fields::text(task, "agent")),
         ("asks", question(task)),
+        ("usage", usage(task)),
         ("error", error.unwrap_or_else(|| fields::NOTHING.to_owned())),
         ("input", cut(fields::text(task, "input"))),
         ("output", fields::text(task, "output")),
@@ -55,6 +56,13 @@ fn labels(task: &Value) -> String {
     let Some(labels) = fields::at(task, "labels").and_then(Value::as_object) else { return fields::NOTHING.to_owned() };
     let pair = |(key, value): (&String, &Value)| format!("{key}={}", value.as_str().unwrap_or_default());
     harmless(&labels.iter().map(pair).collect::<Vec<_>>().join("  "))
+}
+
+/// What the agents used, by name.
+fn usage(task: &Value) -> String {
+    let Some(usage) = fields::at(task, "usage").and_then(Value::as_object) else { return fields::NOTHING.to_owned() };
+    let pair = |(name, sum): (&String, &Value)| format!("{} {name}", count(sum.as_u64().unwrap_or_default()));
+    harmless(&usage.iter().map(pair).collect::<Vec<_>>().join("  "))
 }
 
 /// The question that waits for an answer, with the options.
@@ -90,7 +98,7 @@ mod tests {
             "id": "0199-x", "pool": "coder", "state": "failed", "context": null, "priority": 4, "attempt": 2,
             "submitted_at": "2026-01-31T12:00:00.5Z", "run_at": "2026-01-31T12:00:00.5Z",
             "error": { "kind": "agent_error", "message": "no such repository" },
-            "labels": { "team": "search", "urn:x": "1" }, "input": "{\"repo\":18446744073709551616}",
+            "labels": { "team": "search", "urn:x": "1" }, "usage": { "input_tokens": 8120 }, "input": "{\"repo\":18446744073709551616}",
         });
         insta::assert_snapshot!(render(&task), @r#"
         id         0199-x
@@ -101,6 +109,7 @@ mod tests {
         attempt    2
         submitted  2026-01-31 12:00:00
         due        2026-01-31 12:00:00
+        usage      8,120 input_tokens
         error      agent_error: no such repository
         input      {"repo":18446744073709551616}
         "#);

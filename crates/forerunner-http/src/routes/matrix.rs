@@ -145,6 +145,7 @@ async fn what_belongs_to_others_is_not_there() {
                 asked.set_json(serde_json::json!({ "tasks": [{ "input": 1 }] }))
             }
             ("PATCH", "/v1/pools/{pool}") => asked.set_json(serde_json::json!({ "max": 3 })),
+            ("POST", "/v1/tasks/{id}:answer") => asked.set_json(serde_json::json!({ "request": "r1", "answer": 1 })),
             ("PATCH", "/v1/tasks/{id}") => asked.set_json(serde_json::json!({ "priority": 5 })),
             ("PATCH", "/v1/schedules/{schedule}") => asked.set_json(serde_json::json!({ "enabled": false })),
             _ => asked,

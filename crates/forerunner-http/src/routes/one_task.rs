@@ -1,7 +1,7 @@
 //! The calls on one task.
 
 use actix_web::web;
-use forerunner_core::TaskId;
+use forerunner_core::{TaskId, TaskLog};
 use forerunner_service::auth::Permission;
 use forerunner_service::status::{PlacementStatus, TaskEvent};
 
@@ -126,6 +126,19 @@ pub(super) const CALLS: &[Call] = &[
             let about = "The task has its newest 10 attempts that did not succeed. Its own fields describe the \
                 attempt that runs or succeeded.";
             let op = Op::new("listAttempts", about).answers::<AttemptsView>(200, "The attempts, oldest first.");
+            of_task(op).refuses(TASK).refuses(STORE)
+        }),
+    },
+    Call {
+        method: "GET",
+        path: "/v1/tasks/{id}/logs",
+        summary: "the last lines of a task's log",
+        needs: Permission::ReadPayloads,
+        handler: || web::to(tasks::logs),
+        operation: Some(|| {
+            let about = "What the agents of the task wrote to its log, and to their standard error while they ran it: the last 100 \
+                         lines, 16 KiB at most. The lines of the attempt that runs are there at once.";
+            let op = Op::new("getTaskLogs", about).answers::<TaskLog>(200, "The lines, oldest first.");
             of_task(op).refuses(TASK).refuses(STORE)
         }),
     },

@@ -41,6 +41,7 @@ pub(super) const CALLS: &[Call] = &[
             let key = "Makes the submission repeatable, with or without quotes: the same key with the same body is the same task.";
             let op = Op::new("submitTask", about)
                 .header("Idempotency-Key", of::<IdempotencyKey>(), key)
+                .header("traceparent", text(), TRACE)
                 .body::<TaskBody>(&body)
                 .answers::<TaskView<'_>>(200, "The task has ended: it was waited for, or was known by its key.")
                 .answers::<TaskView<'_>>(202, "Accepted; the task has not ended.");
@@ -78,12 +79,15 @@ pub(super) const CALLS: &[Call] = &[
                 "Up to {MAX_BATCH} tasks, {MAX_BATCH_BYTES} bytes in all, or what one task may have if that is more."
             );
             let op = Op::new("submitTasks", about)
+                .header("traceparent", text(), TRACE)
                 .body::<Batch<'_>>(&body)
                 .answers::<BatchView<'_>>(200, "An outcome for each task.");
             of_pool(op).refuses(BODY).refuses(&[INVALID_HEADER, BATCH_TOO_LARGE]).refuses(STORE)
         }),
     },
 ];
+
+const TRACE: &str = "The trace that the tasks belong to (W3C Trace Context). Their agents receive it. A value that is not valid is ignored.";
 
 /// Why a pool accepts no task.
 const FULL: &[&ProblemType] = &[QUEUE_FULL, BYTES_FULL, CONTEXTS_FULL];

@@ -4,7 +4,7 @@ use std::{rc::Rc, sync::Arc, task::Poll, time::Duration};
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use forerunner_core::{
-    AgentId, ContextId, Outcome, Task, TaskId,
+    AgentId, ContextId, Outcome, Task, TaskId, TaskReport,
     placement::{AgentContexts, ResidentEntry, Restored, Room},
 };
 use futures_util::task::noop_waker_ref;
@@ -216,7 +216,7 @@ impl AgentActor {
         }
         let needs_settle = finished.context.is_some() || finished.broken.is_some() || self.stopping.is_some();
         if !needs_settle && !current.await_settle {
-            return self.settle_and_continue(finished.outcome, finished.service_s, ctx);
+            return self.settle_and_continue(finished.outcome, finished.report, finished.service_s, ctx);
         }
         let mut context = finished.context;
         let context_bytes = context.as_ref().map_or(0, |context| context.cached.snapshot.size_bytes() as u64);
@@ -224,6 +224,7 @@ impl AgentActor {
         let settle = Settle {
             context: context.as_mut().and_then(|context| context.commit.take()),
             context_cost: context.as_ref().map(|context| Box::new(context.cost)),
+            report: finished.report,
             reply: Some(ctx.address().recipient()),
             ..Settle::ran(&current.task, finished.outcome, ran)
         };
@@ -235,10 +236,16 @@ impl AgentActor {
     }
 
     /// Sends the end of a task without a context to the queue. The agent is then ready for the next task.
-    fn settle_and_continue(&mut self, outcome: Outcome, service_s: f64, ctx: &mut Context<Self>) {
+    fn settle_and_continue(
+        &mut self,
+        outcome: Outcome,
+        report: Option<Box<TaskReport>>,
+        service_s: f64,
+        ctx: &mut Context<Self>,
+    ) {
         let Some(Current { task, .. }) = self.current.take() else { return };
         let ran = Ran { agent: self.guard.agent, service_s, context_bytes: 0 };
-        self.guard.links.settle.send(Settle::ran(&task, outcome, ran));
+        self.guard.links.settle.send(Settle { report, ..Settle::ran(&task, outcome, ran) });
         self.be_ready(ctx);
     }
 

@@ -12,8 +12,8 @@ use std::{
 
 use forerunner_context::Snapshot;
 use forerunner_core::{
-    AgentRequest, ContextCost, ContextId, ContextSource, ErrorKind, LeaseEpoch, Outcome, Payload, Question, Task,
-    TaskError, TaskId, placement::Restored,
+    AgentRequest, ContextCost, ContextId, ContextSource, ErrorKind, LeaseEpoch, LogLevel, LogLine, LogSource, Outcome,
+    Payload, Question, Task, TaskError, TaskId, TaskReport, placement::Restored,
 };
 use forerunner_store::{ContextCommit, ContextVersion};
 use futures_util::FutureExt;
@@ -48,6 +48,8 @@ pub(crate) struct Finished {
     pub(crate) broken: Option<String>,
     /// The outcome for the task's context. It is boxed, since few attempts have one.
     pub(crate) context: Option<Box<ContextOutcome>>,
+    /// What the task reports besides its result, if this attempt adds to it.
+    pub(crate) report: Option<Box<TaskReport>>,
     /// Whether no other code has the cancel handle. Then the next attempt may reuse it, unless it was cancelled.
     pub(crate) can_reuse_cancel: bool,
     pub(crate) service_s: f64,
@@ -97,12 +99,13 @@ impl Attempt {
             version,
             snapshot,
             self.cancel.token(),
-            Box::new(Sink { task: self.task.id, epoch: self.task.epoch, deps: self.deps.clone() }),
+            Box::new(self.sink()),
         );
         let answer = self.drive(&mut cx).await.and_then(|output| self.valid_output(output));
         let can_reuse_cancel = !cx.is_cancellation_lent();
         let question = cx.take_question().filter(|_| answer.is_ok());
         let is_end = answer.is_ok() && question.is_none();
+        let report = self.report(&mut cx);
         let context = match warm {
             None => None,
             Some(warm) => Some(Box::pin(self.context_outcome(warm, cx, is_end)).await),
@@ -110,8 +113,8 @@ impl Attempt {
         let asked = question.map(|question| self.asked(*question));
         let finished = self.finish(begun, answer, context);
         match asked {
-            None => Finished { can_reuse_cancel, ..finished },
-            Some(outcome) => Finished { can_reuse_cancel, outcome, ..finished },
+            None => Finished { can_reuse_cancel, report, ..finished },
+            Some(outcome) => Finished { can_reuse_cancel, outcome, report, ..finished },
         }
     }
 
@@ -201,6 +204,7 @@ impl Attempt {
             depth: self.task.depth,
             input: self.task.input.clone(),
             deadline: now + limit,
+            traceparent: self.task.spec.as_ref().and_then(|spec| spec.traceparent.clone()),
             requests: AgentRequest::list(self.task.requests.as_deref()),
         };
         let watched = StallWatch { inner: self.driver.run(&request, cx), task: self.task.id, metrics: &self.metrics };
@@ -253,13 +257,29 @@ impl Attempt {
         match AgentRequest::to_payload(&requests) {
             Ok(payload) => {
                 if let Some(open) = requests.pop() {
-                    let sink = Sink { task: self.task.id, epoch: self.task.epoch, deps: self.deps.clone() };
-                    sink.send(TaskEventKind::Asked { request: Box::new(open) });
+                    self.sink().send(TaskEventKind::Asked { request: Box::new(open) });
                 }
                 Outcome::Asked(payload)
             }
             Err(error) => Outcome::Rejected(TaskError::new(ErrorKind::TooLarge, format!("the question: {error}"))),
         }
+    }
+
+    /// Returns what the task reports after this attempt; `None` if the attempt adds nothing to it.
+    fn report(&self, cx: &mut AgentContext) -> Option<Box<TaskReport>> {
+        let log = self.deps.pool.node.logs.take(self.task.id, self.task.epoch).unwrap_or_default();
+        let usage = cx.take_usage();
+        if usage.is_empty() && log.is_empty() {
+            return None;
+        }
+        let mut report = self.task.report.clone().unwrap_or_default();
+        report.add(TaskReport { usage, log, artifacts: Vec::new() });
+        Some(report)
+    }
+
+    fn sink(&self) -> Sink {
+        let Task { id, epoch, attempt, .. } = *self.task;
+        Sink { task: id, epoch, attempt, deps: self.deps.clone() }
     }
 
     fn valid_output(&self, output: Payload) -> Result<Payload, AgentError> {
@@ -280,7 +300,7 @@ impl Attempt {
             (Ok(output), None) => Outcome::Succeeded(output),
             (Err(error), _) => self.outcome_of(error),
         };
-        Finished { driver: self.driver, outcome, broken, context, can_reuse_cancel: false, service_s }
+        Finished { driver: self.driver, outcome, broken, context, report: None, can_reuse_cancel: false, service_s }
     }
 
     fn outcome_of(&self, error: AgentError) -> Outcome {
@@ -381,6 +401,7 @@ impl<F: Future + Unpin> Future for StallWatch<'_, F> {
 struct Sink {
     task: TaskId,
     epoch: LeaseEpoch,
+    attempt: u32,
     deps: Arc<AgentDeps>,
 }
 
@@ -391,6 +412,14 @@ impl ProgressSink for Sink {
 
     fn output(&self, chunk: &str) {
         self.send(TaskEventKind::Output { chunk: chunk.to_owned() });
+    }
+
+    fn log(&self, source: LogSource, level: LogLevel, text: &str) {
+        let at = self.deps.pool.now();
+        let line = LogLine { at, attempt: self.attempt, source, level, text: text.to_owned() };
+        if self.deps.pool.node.logs.push(self.task, self.epoch, line.clone()) {
+            self.send(TaskEventKind::Log { line });
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! The view that an agent's code has of its task's context.
 
 use std::{
+    collections::BTreeMap,
     ops::{Bound, RangeBounds},
     sync::{
         Arc,
@@ -9,18 +10,20 @@ use std::{
 };
 
 use forerunner_context::{Item, Snapshot};
-use forerunner_core::{ContextId, Question, TaskId};
+use forerunner_core::{ContextId, LogLevel, LogSource, Question, TaskId};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::sync::CancellationToken;
 
 use super::{AgentError, items};
 
-/// Receives the progress and the output that an agent reports while it works.
+/// Receives the progress, the output and the log that an agent writes while it works.
 pub trait ProgressSink: Send + Sync {
     /// Receives a line for people.
     fn progress(&self, text: &str);
     /// Receives a piece of the output.
     fn output(&self, chunk: &str);
+    /// Receives a line of the log.
+    fn log(&self, _source: LogSource, _level: LogLevel, _text: &str) {}
 }
 
 /// Discards everything.
@@ -61,6 +64,7 @@ pub struct AgentContext {
     sink: Box<dyn ProgressSink>,
     transfer: Transfer,
     question: Option<Box<Question>>,
+    usage: BTreeMap<String, u64>,
 }
 
 impl AgentContext {
@@ -85,7 +89,7 @@ impl AgentContext {
         sink: Box<dyn ProgressSink>,
     ) -> Self {
         let (lent, transfer) = (AtomicBool::new(false), Transfer::default());
-        Self { task, id, version, snapshot, cancel, lent, sink, transfer, question: None }
+        Self { task, id, version, snapshot, cancel, lent, sink, transfer, question: None, usage: BTreeMap::new() }
     }
 
     /// Creates an empty context, for tests of an agent's own code.
@@ -221,6 +225,21 @@ impl AgentContext {
         self.question.take()
     }
 
+    /// Adds to what the task used, such as `input_tokens`. The task has the sum of all its attempts.
+    pub fn add_usage(&mut self, name: impl Into<String>, count: u64) {
+        let sum = self.usage.entry(name.into()).or_default();
+        *sum = sum.saturating_add(count);
+    }
+
+    /// Returns what this attempt used so far.
+    pub const fn usage(&self) -> &BTreeMap<String, u64> {
+        &self.usage
+    }
+
+    pub(crate) fn take_usage(&mut self) -> BTreeMap<String, u64> {
+        std::mem::take(&mut self.usage)
+    }
+
     /// Returns the items, oldest first.
     pub fn items(&self) -> &[Item] {
         self.snapshot.items()
@@ -257,6 +276,11 @@ impl AgentContext {
     /// Streams a piece of the output to the watchers of the task.
     pub fn output(&self, chunk: impl AsRef<str>) {
         self.sink.output(chunk.as_ref());
+    }
+
+    /// Writes lines to the log of the task. The task keeps the last ones.
+    pub fn log(&self, source: LogSource, level: LogLevel, text: impl AsRef<str>) {
+        text.as_ref().lines().for_each(|line| self.sink.log(source, level, line));
     }
 
     /// Resolves when the attempt should stop: it was cancelled, its timeout passed, or its lease is lost.

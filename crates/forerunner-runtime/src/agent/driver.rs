@@ -24,6 +24,8 @@ pub struct AttemptRequest {
     pub input: Payload,
     /// The time at which the node stops the attempt.
     pub deadline: Timestamp,
+    /// The trace that the task belongs to, in the form of W3C Trace Context.
+    pub traceparent: Option<String>,
     /// What agents of the task asked before, with the answers.
     pub requests: Vec<AgentRequest>,
 }

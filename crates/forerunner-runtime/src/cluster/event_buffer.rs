@@ -69,6 +69,7 @@ impl EventBuffer {
         let size = match &kind {
             TaskEventKind::Progress { text } | TaskEventKind::Output { chunk: text } => FIXED + text.len(),
             TaskEventKind::Asked { request } => FIXED + request.size_bytes(),
+            TaskEventKind::Log { line } => FIXED + line.text.len(),
             TaskEventKind::State { .. } => FIXED,
         };
         let mut inside = self.inside();

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use actix::{Message, Recipient};
 use forerunner_core::{
     AgentId, Answered, ContextCost, DependencyReport, LeaseEpoch, Outcome, Priority, Selection, Task, TaskId,
-    Timestamp, placement::Candidate,
+    TaskReport, Timestamp, placement::Candidate,
 };
 use forerunner_forecast::Arrival;
 use forerunner_store::{
@@ -156,6 +156,8 @@ pub(crate) struct Settle {
     pub(crate) context: Option<ContextCommit>,
     /// The cost of the task's context; `None` for a task without one.
     pub(crate) context_cost: Option<Box<ContextCost>>,
+    /// What the task reports besides its result; `None` if there is nothing new.
+    pub(crate) report: Option<Box<TaskReport>>,
     /// Agent, duration and context size of the run; `None` for an attempt that never began.
     pub(crate) ran: Option<Ran>,
     /// Receives a message when the end is durable.
@@ -165,7 +167,7 @@ pub(crate) struct Settle {
 impl Settle {
     /// The end of an attempt that never began, or whose agent vanished.
     pub(crate) const fn without_run(task: TaskId, epoch: LeaseEpoch, outcome: Outcome) -> Self {
-        Self { task, epoch, outcome, context: None, context_cost: None, ran: None, reply: None }
+        Self { task, epoch, outcome, context: None, context_cost: None, report: None, ran: None, reply: None }
     }
 
     /// The end of an attempt that ran.

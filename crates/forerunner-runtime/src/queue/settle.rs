@@ -199,6 +199,9 @@ impl QueueActor {
             let ended = Arc::make_mut(&mut task);
             ended.agent = agent;
             ended.context_cost.clone_from(&settlement.context_cost);
+            if settlement.report.is_some() {
+                ended.report.clone_from(&settlement.report);
+            }
             // The store answers with the end of a task that was cancelled while it ran.
             let running = Running::of(ended, settled.state.is_terminal());
             transition::settle(running, &settlement.next, settlement.now).apply(ended);
@@ -354,12 +357,13 @@ impl QueueActor {
             self.dependency.forget(task.id);
         }
         self.suspect(&task, &mut next);
-        let (context, mut context_cost) = (msg.context, msg.context_cost);
+        let (context, mut context_cost, report) = (msg.context, msg.context_cost, msg.report);
         if let Some(cost) = &mut context_cost {
             cost.wait_context_s = task.wait_context().unwrap_or_default().as_secs_f64();
         }
         let started = msg.ran.map(|ran| Start { agent: ran.agent, at: task.started_at.unwrap_or(now) });
-        let settlement = Settlement { task: task.id, epoch: msg.epoch, now, next, context, context_cost, started };
+        let settlement =
+            Settlement { task: task.id, epoch: msg.epoch, now, next, context, context_cost, report, started };
         Some(Pending { task, settlement, agent: msg.ran.map(|ran| ran.agent), reply: msg.reply })
     }
 

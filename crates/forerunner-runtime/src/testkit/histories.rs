@@ -154,8 +154,16 @@ impl History {
     async fn settle(&mut self, task: &Task, context: Option<ContextCommit>) -> bool {
         let now = self.now();
         let next = Next::Finish { state: TaskState::Succeeded, output: Some(Payload::null()), error: None };
-        let settlement =
-            Settlement { task: task.id, epoch: task.epoch, now, next, context, context_cost: None, started: None };
+        let settlement = Settlement {
+            task: task.id,
+            epoch: task.epoch,
+            now,
+            next,
+            context,
+            context_cost: None,
+            report: None,
+            started: None,
+        };
         self.store.settle(vec![settlement]).await.expect("the store works").remove(0).is_ok()
     }
 

@@ -41,6 +41,7 @@ fn deps(edit: impl FnOnce(&mut PoolSettings)) -> Arc<PoolDeps> {
         node: NodeId::from_parts(begin, 1),
         watch: Arc::default(),
         events: Arc::default(),
+        logs: Default::default(),
         shared: false,
         contexts: Arc::new(NodeContexts::new(64 << 20)),
         compactions: Arc::new(tokio::sync::Semaphore::new(1)),

@@ -3,11 +3,12 @@
 use std::{collections::BTreeMap, future::Future, sync::Arc};
 
 use forerunner_core::{
-    Answered, Next, Occurrence, Part, Payload, Task, TaskId, TaskReport, TaskSpec, TaskState, TenantName, Timestamp,
+    Answered, LogLevel, LogLine, LogSource, Next, Occurrence, Part, Payload, Task, TaskId, TaskReport, TaskSpec,
+    TaskState, TenantName, Timestamp,
 };
 
 use super::lab::{Lab, at, node, pool, succeeded};
-use crate::{StateConflict, Store, TaskFilter};
+use crate::{Settlement, StateConflict, Store, TaskFilter};
 
 fn asks() -> Next {
     Next::Wait { requests: question(), until: None }
@@ -144,4 +145,41 @@ pub async fn what_a_submission_says_stays_with_its_task<F: Future<Output = Arc<d
     assert_eq!(lab.get(id).await, again);
     let plain = lab.get(plain).await;
     assert_eq!((plain.spec, plain.tenant.as_str()), (None, "default"));
+}
+
+/// With any end of an attempt, and until a retry by hand.
+pub async fn what_agents_report_stays_with_their_task<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
+    let lab = Lab::new(open().await);
+    let report = |count| {
+        let mut report = TaskReport { usage: [("tokens".to_owned(), count)].into(), ..TaskReport::default() };
+        let (source, level) = (LogSource::Stderr, LogLevel::Warn);
+        report.log.push(LogLine {
+            at: at(count as i64),
+            attempt: 1,
+            source,
+            level,
+            text: "é \"7\" \u{1f600}".to_owned(),
+        });
+        Some(Box::new(report))
+    };
+    let (id, _) = lab.enqueue(lab.task(1)).await;
+    let ends = [Next::Wait { requests: question(), until: None }, Next::Release, succeeded()];
+    for (count, next) in (1..).zip(ends) {
+        let task = lab.claim(1, 10 * count as i64).await.remove(0);
+        assert_eq!(task.report, if count == 1 { None } else { report(count - 1) });
+        let waits = matches!(next, Next::Wait { .. });
+        let settlement = Settlement { report: report(count), ..lab.settlement(&task, 10 * count as i64 + 1, next) };
+        lab.settle_with(settlement).await.unwrap();
+        assert_eq!(lab.get(id).await.report, report(count));
+        if waits {
+            lab.store.answer(answered(id), at(10 * count as i64 + 2)).await.unwrap().unwrap();
+        }
+    }
+    // A settlement that reports nothing leaves what is there.
+    let (other, _) = lab.enqueue(lab.task(2)).await;
+    let task = lab.claim(1, 50).await.remove(0);
+    lab.settle_with(Settlement { report: report(9), ..lab.settlement(&task, 51, Next::Release) }).await.unwrap();
+    let task = lab.claim(1, 52).await.remove(0);
+    lab.settle(&task, 53, super::lab::failed()).await.unwrap();
+    assert_eq!(lab.get(other).await.report, report(9));
 }

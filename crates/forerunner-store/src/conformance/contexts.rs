@@ -45,6 +45,7 @@ async fn settle(lab: &Lab, task: &Task, now: i64, next: Next, commit: ContextCom
         next,
         context: Some(commit),
         context_cost: None,
+        report: None,
         started: None,
     };
     lab.settle_with(settlement).await
@@ -258,6 +259,7 @@ pub async fn what_a_context_took_is_on_its_task<F: Future<Output = Arc<dyn Store
         next: succeeded(),
         context: Some(commit(0, b"x", true)),
         context_cost: Some(Box::new(cost)),
+        report: None,
         started: None,
     };
     lab.settle_with(settlement.clone()).await.unwrap();

@@ -94,9 +94,18 @@ pub async fn a_look_knows_version_and_size_of_a_context<F: Future<Output = Arc<d
     };
     let next = succeeded();
     let (task, epoch, context) = (task.id, task.epoch, Some(commit));
-    lab.settle_with(Settlement { task, epoch, now: at(3), next, context, context_cost: None, started: None })
-        .await
-        .unwrap();
+    lab.settle_with(Settlement {
+        task,
+        epoch,
+        now: at(3),
+        next,
+        context,
+        context_cost: None,
+        report: None,
+        started: None,
+    })
+    .await
+    .unwrap();
     lab.enqueue(lab.task_of(4, "red")).await;
     let [seen] = &look(&lab, 9, 5).await[..] else { panic!("one task") };
     assert_eq!((seen.context_version, seen.context_bytes), (1, 9));

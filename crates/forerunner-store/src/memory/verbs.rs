@@ -151,7 +151,7 @@ impl State {
     }
 
     pub fn settle(&mut self, settlement: Settlement) -> Result<(Settled, u32), LeaseLost> {
-        let Settlement { task, epoch, now, next, context, context_cost, started } = settlement;
+        let Settlement { task, epoch, now, next, context, context_cost, report, started } = settlement;
         let slot = self.leased(task, epoch)?;
         let pool = self.slots.at(slot).pool;
         if let Some(commit) = context
@@ -161,6 +161,9 @@ impl State {
         }
         if context_cost.is_some() {
             self.slots.at_mut(slot).task_mut().context_cost = context_cost;
+        }
+        if report.is_some() {
+            self.slots.at_mut(slot).task_mut().report = report;
         }
         if let Some(start) = started {
             self.note_start(slot, start);

@@ -4,7 +4,7 @@ use forerunner_core::{
     LeaseEpoch, Payload, TaskId, TaskState, Timestamp, Transition,
     transition::{self, Changes, Running},
 };
-use rusqlite::params;
+use rusqlite::{Error, params};
 
 use super::{
     cache::Lease,
@@ -41,6 +41,10 @@ impl Tx<'_> {
         }
         if let Some(cost) = &settlement.context_cost {
             self.note_context_cost(lease.row, cost)?;
+        }
+        if let Some(report) = &settlement.report {
+            let text = serde_json::to_string(report).map_err(|error| Error::ToSqlConversionFailure(Box::new(error)))?;
+            run(self.connection, "UPDATE tasks SET report = ?1 WHERE task = ?2", params![text, lease.row])?;
         }
         let claimable_before = self.claimable(lease.pool)?;
         let started = self.cache.end_lease(task).or(settlement.started);

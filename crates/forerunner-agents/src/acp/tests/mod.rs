@@ -72,6 +72,7 @@ fn attempt(prompt: &str) -> AttemptRequest {
         depth: 0,
         input: Payload::from_value(prompt).unwrap(),
         deadline: Timestamp::from_micros(1_000_000),
+        traceparent: None,
         requests: Vec::new(),
     }
 }

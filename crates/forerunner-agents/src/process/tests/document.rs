@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 
 use super::*;
 use crate::process::protocol::{
-    AgentInfo, AnnouncedLimits, Compression, Content, ContextDrop, ContextLoad, ContextRef, Initialize, LoadStep,
-    Message, NoParams, OfferedDictionary, TaskCancel, TaskResult, TaskRun, parse_line, request_line,
+    AgentInfo, AnnouncedLimits, AskedBefore, Compression, Content, ContextDrop, ContextLoad, ContextRef, Initialize,
+    LoadStep, Message, NoParams, OfferedDictionary, TaskCancel, TaskResult, TaskRun, parse_line, request_line,
 };
 
 const REPOSITORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../..");
@@ -30,7 +30,7 @@ fn raw(text: &str) -> Box<RawValue> {
 fn the_requests_are_those_that_the_node_writes() {
     let spec = ProcessSpec::new(["agent"]);
     let initialize = Initialize {
-        protocol: 2,
+        protocol: 3,
         oldest_protocol: 1,
         pool: "coder",
         agent: "0199a3c0-8e51-7000-8000-000000000001".to_owned(),
@@ -55,6 +55,18 @@ fn the_requests_are_those_that_the_node_writes() {
         input: &Payload::parse(r#"{"text":"hello"}"#).unwrap(),
         context: Some(ContextRef { id: "repo-42", version: 7, items: 3 }),
         deadline: "2026-01-31T12:00:00Z".parse().unwrap(),
+        traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"),
+        requests: Vec::new(),
+    };
+    let answer = Payload::from_value("main").unwrap();
+    let asked = AskedBefore { id: "r1", key: "branch", prompt: "Which branch?", answer: Some(&answer) };
+    let again = TaskRun {
+        context: None,
+        requests: vec![asked],
+        traceparent: None,
+        deadline: run.deadline,
+        task: TASK.to_owned(),
+        ..run
     };
     let cancel = TaskCancel { task: TASK.to_owned() };
     let (system, user) = (raw(r#"{"role":"system","text":"be brief"}"#), raw(r#"{"role":"user","text":"hello"}"#));
@@ -71,6 +83,7 @@ fn the_requests_are_those_that_the_node_writes() {
         request_line(7, "context/drop", &ContextDrop { id: "repo-42" }),
         request_line(8, "ping", &NoParams {}),
         request_line(9, "shutdown", &NoParams {}),
+        request_line(10, "task/run", &again),
     ]
     .map(|line| String::from_utf8(line.unwrap()).unwrap().trim_end().to_owned());
     assert_eq!(lines("json node"), expected);
@@ -78,27 +91,28 @@ fn the_requests_are_those_that_the_node_writes() {
 
 #[test]
 fn the_answers_are_understood() {
-    let result = |line: &str| match parse_line(line.as_bytes()).unwrap() {
+    let result = |line: &str| match parse_line(line.as_bytes(), true).unwrap() {
         Message::Answer { result, .. } => result,
         other => panic!("{other:?}"),
     };
     let infos = lines("json agent initialize");
     let infos = infos.iter().map(|line| serde_json::from_str(result(line).unwrap().get()).unwrap());
-    let [packs, primed, plain]: [AgentInfo; 3] = infos.collect::<Vec<_>>().try_into().unwrap();
+    let [plain, packs, primed]: [AgentInfo; 3] = infos.collect::<Vec<_>>().try_into().unwrap();
     assert_eq!(
         [packs.compression, primed.compression, plain.compression],
         [Some(Compression::Zstd), Some(Compression::Zstd), None]
     );
     assert_eq!([packs.dictionary, primed.dictionary, plain.dictionary], [None, Some("a1b2c3d4".to_owned()), None]);
-    assert_eq!((plain.protocol, plain.capabilities.contexts, plain.capabilities.streaming), (2, 64, true));
+    assert_eq!((plain.protocol, plain.capabilities.contexts, plain.capabilities.streaming), (3, 64, true));
     let answers = lines("json agent task/run");
     for answer in &answers[..4] {
         serde_json::from_str::<TaskResult>(result(answer).unwrap().get()).unwrap();
     }
     assert_eq!(result(&answers[4]).unwrap_err().retryable(), Some(true));
     let others = lines("json agent");
-    let known = others.iter().filter(|line| !matches!(parse_line(line.as_bytes()), Err(_) | Ok(Message::Unknown)));
-    assert_eq!((known.count(), others.len()), (10, 10));
+    let known =
+        others.iter().filter(|line| !matches!(parse_line(line.as_bytes(), true), Err(_) | Ok(Message::Unknown)));
+    assert_eq!((known.count(), others.len()), (12, 12));
 }
 
 #[test]
@@ -107,7 +121,7 @@ fn the_shell_line_works() {
     let output = Command::new("sh").args(["-c", line]).current_dir(REPOSITORY).output().unwrap();
     assert!(output.status.success() && output.stderr.is_empty(), "{output:?}");
     let answers = String::from_utf8(output.stdout).unwrap();
-    let messages: Vec<Message> = answers.lines().map(|line| parse_line(line.as_bytes()).unwrap()).collect();
+    let messages: Vec<Message> = answers.lines().map(|line| parse_line(line.as_bytes(), true).unwrap()).collect();
     let answered = messages.iter().filter_map(|message| match message {
         Message::Answer { id, result: Ok(_) } => Some(*id),
         _ => None,

@@ -172,9 +172,9 @@ async fn a_start_that_fails_says_why() {
         ("receive(); time.sleep(1000)", AgentProtocol, "did not answer `initialize` within start_timeout = 2 s"),
         ("refuse(receive(), -32000, 'no licence')", AgentProtocol, "refused to start: no licence (code -32000)"),
         (
-            "answer(receive(), {'protocol': 3, 'agent': {'name': 'x'}})",
+            "answer(receive(), {'protocol': 4, 'agent': {'name': 'x'}})",
             AgentProtocol,
-            "speaks protocol 3, this node speaks 1 to 2",
+            "speaks protocol 4, this node speaks 1 to 3",
         ),
         (
             "answer(receive(), {})",

@@ -11,6 +11,7 @@ mod example;
 mod lifecycle;
 mod misbehaviour;
 mod packing;
+mod reports;
 mod tasks;
 
 use std::{
@@ -113,6 +114,7 @@ fn attempt(input: &str) -> AttemptRequest {
         depth: 0,
         input: Payload::parse(input).unwrap(),
         deadline: Timestamp::from_micros(1_000_000),
+        traceparent: None,
         requests: Vec::new(),
     }
 }
@@ -185,6 +187,10 @@ impl ProgressSink for ProgressLog {
 
     fn output(&self, chunk: &str) {
         self.0.lock().push(format!("output {chunk}"));
+    }
+
+    fn log(&self, source: forerunner_core::LogSource, level: forerunner_core::LogLevel, text: &str) {
+        self.line(source, level, text);
     }
 }
 

@@ -127,7 +127,15 @@ fn attempt(args: &TryArgs) -> anyhow::Result<AttemptRequest> {
     let now = SystemClock.now();
     let input = Payload::parse(&args.input).or_else(|_| Payload::from_value(&args.input))?;
     let task = TaskId::from_parts(now, u128::from(std::process::id()));
-    Ok(AttemptRequest { task, attempt: 1, depth: 0, input, deadline: now + args.limit, requests: Vec::new() })
+    Ok(AttemptRequest {
+        task,
+        attempt: 1,
+        depth: 0,
+        input,
+        deadline: now + args.limit,
+        traceparent: None,
+        requests: Vec::new(),
+    })
 }
 
 async fn task(driver: &mut dyn Driver, args: &TryArgs) -> anyhow::Result<Step> {

@@ -207,6 +207,7 @@ const parts = (() => {
     table(box, [
       ["task", (task) => link("/v1/tasks/" + task.id, short(task.id), "task-" + task.id), "left"],
       ["state", (task) => state(taskStates, task.state), "left"],
+      ["log", (task) => task.attempt > 0 ? link("/v1/tasks/" + task.id + "/logs", "log", "log-" + task.id) : null, "left"],
       ["submitted", (task) => ago(task.submitted_at, now)],
       ["wait", (task) => task.wait_s == null ? null : seconds(task.wait_s) + (task.wait_context_s > 0 ? `, ${seconds(task.wait_context_s)} of it for the task before` : "")],
       ["on an agent", (task) => task.service_s == null ? null : seconds(task.service_s)],
