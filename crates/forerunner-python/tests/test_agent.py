@@ -10,7 +10,7 @@ import threading
 import unittest
 from pathlib import Path
 
-from forerunner import Agent, AgentError, DependencyError, InvalidInput, Task, TaskCancelled, TooLarge
+from forerunner import Agent, AgentError, DependencyError, InvalidInput, Task, TaskCancelled, TaskWaits, TooLarge
 
 SOURCES = str(Path(__file__).parent.parent / "src")
 
@@ -18,7 +18,7 @@ SOURCES = str(Path(__file__).parent.parent / "src")
 class Node:
     """Starts an agent from its source, and exchanges lines with it."""
 
-    def __init__(self, source, **limits):
+    def __init__(self, source, protocol=3, **limits):
         environment = {"PATH": os.environ["PATH"], "PYTHONPATH": SOURCES}
         self.process = subprocess.Popen(
             [sys.executable, "-c", "from forerunner import *\nagent = Agent('t')\n" + textwrap.dedent(source)],
@@ -27,7 +27,7 @@ class Node:
         self.guard = threading.Timer(30, self.process.kill)
         self.guard.start()
         self.next_id = 0
-        self.request("initialize", protocol=2, oldest_protocol=1, limits=limits)
+        self.request("initialize", protocol=protocol, oldest_protocol=1, limits=limits)
 
     def request(self, method, **params):
         self.next_id += 1
@@ -40,8 +40,8 @@ class Node:
         line = self.process.stdout.readline()
         return json.loads(line) if line else None
 
-    def run(self, input, context=None, task="t1"):
-        return self.request("task/run", task=task, attempt=1, input=input, context=context)
+    def run(self, input, context=None, task="t1", **more):
+        return self.request("task/run", task=task, attempt=1, input=input, context=context, **more)
 
     def answer(self, id):
         """The answer to a request, and the notifications before it."""
@@ -156,6 +156,73 @@ class ServeTest(unittest.TestCase):
         self.assertEqual(node.answer(node.request("none"))[0]["error"]["code"], -32601)
         self.assertIn("KeyError", node.close())
 
+    ASKS = """
+        @agent.task
+        async def turn(task):
+            task.usage(tokens=2)
+            task.usage(tokens=1)
+            task.remember("what a turn that waits does not store")
+            try:
+                branch = task.ask("Which branch?", ["main", {"id": "dev", "name": "Development"}], timeout_s=60)
+            except Exception as error:
+                return f"caught {error}"
+            sure = task.confirm(f"Delete {branch}?", details={"files": 40})
+            return [branch, sure, task.traceparent]
+        agent.serve()
+    """
+
+    def test_a_question_ends_the_turn_and_is_answered_in_a_later_one(self):
+        node = Node(self.ASKS)
+        context = {"id": "c", "version": 0, "items": 0}
+        answered, requests = [], []
+        for answer in ("dev", "allow"):
+            end, before = node.answer(node.run(1, context, requests=requests))
+            self.assertEqual(end["result"], {"output": None, "usage": {"tokens": 3}})
+            asked = before[-1]
+            self.assertEqual((asked["method"], asked["params"]["task"]), ("task/ask", "t1"))
+            answered.append(asked["params"])
+            requests = requests + [{"id": "r", "key": asked["params"]["key"], "answer": answer}]
+        self.assertEqual([asked["kind"] for asked in answered], ["question", "permission"])
+        self.assertEqual(answered[0]["options"], [{"id": "main"}, {"id": "dev", "name": "Development"}])
+        self.assertEqual((answered[0]["timeout_s"], answered[1]["details"]), (60, {"files": 40}))
+        end, before = node.answer(node.run(1, context, requests=requests, traceparent="00-a-b-01"))
+        self.assertEqual((end["result"]["output"], before), (["dev", True, "00-a-b-01"], []))
+        node.close()
+
+    def test_a_node_of_an_older_version_gets_no_question_and_no_log(self):
+        node = Node(self.ASKS, protocol=2)
+        end, before = node.answer(node.run(1))
+        self.assertIn("does not support", end["error"]["message"])
+        self.assertEqual([message for message in before if "method" in message], [])
+        node.close()
+
+    def test_the_log_has_lines_and_usage_is_reported_by_failures_too(self):
+        node = Node("""
+            @agent.task
+            def turn(task):
+                task.log("hot", level="warn")
+                task.usage(requests=1)
+                raise AgentError("no")
+            agent.serve()
+        """)
+        end, before = node.answer(node.run(1))
+        self.assertEqual(before[-1]["params"], {"task": "t1", "text": "hot", "level": "warn"})
+        self.assertEqual(end["error"]["data"], {"retryable": True, "usage": {"requests": 1}})
+        node.close()
+
+    def test_a_question_that_is_no_json_fails_its_task_and_no_other(self):
+        node = Node("""
+            @agent.task
+            def turn(task):
+                return task.ask("?", details=object()) if task.input else 7
+            agent.serve()
+        """)
+        end, _ = node.answer(node.run(1))
+        self.assertIn("no JSON", end["error"]["message"])
+        end, _ = node.answer(node.run(0))
+        self.assertEqual(end["result"], {"output": 7})
+        node.close()
+
     def test_a_flood_of_output_fails_its_task_and_no_other(self):
         node = Node("""
             @agent.task
@@ -214,6 +281,32 @@ class TestTest(unittest.TestCase):
         self.assertEqual((second.change, self.warmed), ({"append": ["two"]}, 1))
         with self.assertRaises(asyncio.CancelledError):
             agent.test("hang", cancel_after_s=0.05)
+
+    def test_questions_are_answered_in_their_order(self):
+        agent = Agent("asks")
+
+        @agent.task
+        def turn(task: Task):
+            task.log("begins")
+            task.remember(1)
+            names = [task.ask("Another name?") for _ in range(2)]
+            return names if task.confirm("Done?") else None
+
+        waits = agent.test(1, answers=["a"])
+        assert waits.asked is not None
+        self.assertEqual((waits.asked["prompt"], waits.output, waits.change), ("Another name?", None, None))
+        ended = agent.test(1, answers=["a", "b", "allow"])
+        self.assertEqual((ended.output, ended.asked, ended.log, ended.context), (["a", "b"], None, ["begins"], [1]))
+        self.assertIsNone(agent.test(1, answers=["a", "b", "reject"]).output)
+        self.assertFalse(issubclass(TaskWaits, Exception))
+
+    def test_usage_is_a_whole_number(self):
+        agent = Agent("uses")
+        agent.task(lambda task: task.usage(tokens=task.input))
+        self.assertEqual(agent.test(5).usage, {"tokens": 5})
+        for wrong in (-1, 1.5, "many"):
+            with self.assertRaisesRegex(ValueError, "whole number"):
+                agent.test(wrong)
 
     def test_in_a_running_loop_it_is_awaited(self):
         agent = self.agent()

@@ -2,10 +2,14 @@
 
 import asyncio
 import json
+import os
+import ssl
+import subprocess
 import tempfile
 import threading
 import unittest
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from unittest import mock
 
 from forerunner import ApiError, AsyncClient, Client, TaskFailed, Unreachable
 
@@ -130,6 +134,59 @@ class ClientTest(unittest.TestCase):
                 file.flush()
                 client.get("t1")
         self.assertEqual([headers["Authorization"] for _, _, headers, _ in node.requests], ["Bearer one", "Bearer two"])
+
+    def test_the_token_may_be_in_a_file_that_the_environment_names(self):
+        with FakeNode((200, DONE), (200, DONE)) as node, tempfile.NamedTemporaryFile("w+") as file:
+            file.write("from the file\n")
+            file.flush()
+            with mock.patch.dict(os.environ, {"FORERUNNER_TOKEN_FILE": file.name}):
+                node.client().get("t1")
+                with mock.patch.dict(os.environ, {"FORERUNNER_TOKEN": "itself"}):
+                    node.client().get("t1")
+        sent = [headers["Authorization"] for _, _, headers, _ in node.requests]
+        self.assertEqual(sent, ["Bearer from the file", "Bearer itself"])
+
+    def test_an_answer_goes_to_the_question_that_is_open(self):
+        waits = {"id": "t1", "state": "waiting", "requests": [{"id": "r1", "answer": 1}, {"id": "r2"}]}
+        with FakeNode((200, waits), (429, FULL), (202, waits), (202, waits), (200, DONE)) as node:
+            client = node.client()
+            client.answer("t1", "allow")
+            client.answer("t1", {"a": 1}, request="r1")
+            with self.assertRaisesRegex(ValueError, "asks nothing"):
+                client.answer("t1", "allow")
+        bodies = [(path, body) for _, path, _, body in node.requests if body]
+        self.assertEqual(bodies[1:], [
+            ("/v1/tasks/t1:answer", {"request": "r2", "answer": "allow"}),
+            ("/v1/tasks/t1:answer", {"request": "r1", "answer": {"a": 1}}),
+        ])
+
+    def test_a_trace_is_passed_on_and_a_log_is_read(self):
+        log = {"lines": [{"text": "x"}], "dropped": 2}
+        with FakeNode((202, {"id": "t1"}), (200, log)) as node:
+            client = node.client()
+            client.submit("p", 1, traceparent="00-a-b-01")
+            self.assertEqual(client.logs("t1"), log)
+        headers = {name.lower(): value for name, value in node.requests[0][2].items()}
+        self.assertEqual((headers["traceparent"], node.requests[1][1]), ("00-a-b-01", "/v1/tasks/t1/logs"))
+
+    def test_an_authority_of_ones_own_is_trusted(self):
+        with tempfile.TemporaryDirectory() as directory:
+            cert, key = f"{directory}/cert.pem", f"{directory}/key.pem"
+            subprocess.run(
+                ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+                 "-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", cert],
+                check=True, capture_output=True,
+            )
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(cert, key)
+            with FakeNode((200, DONE)) as node:
+                node.server.socket = context.wrap_socket(node.server.socket, server_side=True)
+                address = node.address.replace("http:", "https:")
+                with self.assertRaisesRegex(Unreachable, "certificate"):
+                    Client(address, retry_for_s=0).get("t1")
+                self.assertEqual(Client(address, cacert=cert).get("t1")["state"], "succeeded")
+            with self.assertRaisesRegex(ValueError, "FORERUNNER_CACERT"):
+                Client(address, cacert=f"{directory}/none").get("t1")
 
     def test_a_wrong_address_and_a_node_that_is_away_name_the_remedy(self):
         with self.assertRaisesRegex(ValueError, "http://127.0.0.1:7077"):

@@ -44,10 +44,23 @@ export class Agent {
         if (main !== undefined && realpathSync(main) === realpathSync(fileURLToPath(url)))
             void this.serve();
     }
-    /** Runs one task without a node, after the warm-up. The errors of the function are thrown as they are. */
+    /**
+     * Runs one task without a node, after the warm-up. The errors of the function are thrown as they are. `answers` are those
+     * to its questions, in their order; the function runs anew after each, as on a node.
+     */
     async test(input, context = [], options = {}) {
+        const requests = [];
+        const left = [...(options.answers ?? [])];
+        for (;;) {
+            const result = await this.#testOnce(input, context, requests, options);
+            if (result.asked === undefined || left.length === 0)
+                return result;
+            requests.push({ key: result.asked.key, answer: left.shift() });
+        }
+    }
+    async #testOnce(input, context, requests, options) {
         const items = context.map(encode);
-        const result = { output: null, chunks: [], progress: [], context: [], change: undefined };
+        const said = { chunks: [], progress: [], log: [] };
         const stop = new AbortController();
         const abort = () => stop.abort(new TaskCancelled("test"));
         options.signal?.addEventListener("abort", abort, { once: true });
@@ -57,20 +70,29 @@ export class Agent {
             task: "test",
             input,
             attempt: options.attempt ?? 1,
+            requests,
             context: { id: "test", version: 0, items: items.length },
         };
-        const note = (method, said) => {
+        const note = (method, params) => {
             if (method === "task/output")
-                result.chunks.push(said["chunk"] ?? "");
+                said.chunks.push(params["chunk"] ?? "");
+            else if (method === "log")
+                said.log.push(params["text"] ?? "");
             else
-                result.progress.push(said["text"] ?? "");
+                said.progress.push(params["text"] ?? "");
         };
         await this.warm();
         const task = new Task(params, items, note, stop.signal);
-        result.output = JSON.parse(encode((await this.run(task)) ?? null));
-        result.context = task.context;
-        result.change = difference(items, task.context.map(encode));
-        return result;
+        const output = await this.run(task).catch((error) => {
+            if (!task.questions.open)
+                throw error;
+        });
+        const { open: asked } = task.questions;
+        // Of a turn that asked, nothing is stored.
+        const after = asked ? items.map((item) => JSON.parse(item)) : task.context;
+        const change = difference(items, after.map(encode));
+        const result = asked ? null : JSON.parse(encode(output ?? null));
+        return { ...said, output: result, asked, usage: task.used, context: after, change };
     }
     /** Runs the warm-up, once. */
     async warm() {

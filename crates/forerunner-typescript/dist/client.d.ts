@@ -1,6 +1,6 @@
 /** The client: submits, follows and steers tasks, contexts and schedules. */
 import { type ClientOptions } from "./transport.js";
-import type { BatchResult, ContextInfo, Schedule, ScheduleFields, SubmitFields, TaskEvent, TaskInfo } from "./views.js";
+import type { BatchResult, ContextInfo, Schedule, ScheduleFields, SubmitFields, TaskEvent, TaskInfo, TaskLog } from "./views.js";
 /** What every call accepts: a signal that ends it. */
 export type CallOptions = {
     signal?: AbortSignal;
@@ -18,8 +18,13 @@ type TaskRef = string | {
 export declare class Client {
     #private;
     constructor(options?: ClientOptions);
-    /** Submits a task. A key makes the submission safe to repeat; without one the client makes one. */
-    submit(pool: string, input: unknown, options?: SubmitFields & CallOptions): Promise<TaskInfo>;
+    /**
+     * Submits a task. A key makes the submission safe to repeat; without one the client makes one. `traceparent` is the trace
+     * that the task belongs to (W3C Trace Context).
+     */
+    submit(pool: string, input: unknown, options?: SubmitFields & CallOptions & {
+        traceparent?: string | undefined;
+    }): Promise<TaskInfo>;
     /**
      * Submits any number of tasks, in order. The answer has one entry for each. An entry with a `problem` is a task that
      * the node rejected. Tasks that find no room are submitted again, until none was accepted for `retryForS`.
@@ -39,6 +44,15 @@ export declare class Client {
     events(task: TaskRef, options?: CallOptions): AsyncGenerator<TaskEvent>;
     /** Cancels a task. One that runs stays `running` until its agent has stopped. */
     cancel(task: TaskRef, options?: CallOptions): Promise<TaskInfo>;
+    /**
+     * Answers what the agent of a task asked: with the id or the kind of an option, `allow` or `reject`; with any JSON value if
+     * there are no options. The same answer once more changes nothing. Without `request` it is for the question that is open.
+     */
+    answer(task: TaskRef, answer: unknown, options?: CallOptions & {
+        request?: string;
+    }): Promise<TaskInfo>;
+    /** Returns the last lines of the log of a task, also while it runs. */
+    logs(task: TaskRef, options?: CallOptions): Promise<TaskLog>;
     /** Returns a task that ended without success to its queue. */
     retry(task: TaskRef, options?: CallOptions): Promise<TaskInfo>;
     /** Yields tasks, newest first: `client.tasks({ pool: "coder", state: ["failed", "dead"] })`. */

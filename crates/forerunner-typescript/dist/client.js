@@ -16,10 +16,15 @@ export class Client {
     constructor(options = {}) {
         this.#http = new Transport(options);
     }
-    /** Submits a task. A key makes the submission safe to repeat; without one the client makes one. */
+    /**
+     * Submits a task. A key makes the submission safe to repeat; without one the client makes one. `traceparent` is the trace
+     * that the task belongs to (W3C Trace Context).
+     */
     async submit(pool, input, options = {}) {
-        const { signal, idempotency_key, ...fields } = options;
+        const { signal, idempotency_key, traceparent, ...fields } = options;
         const headers = { "Idempotency-Key": idempotency_key ?? crypto.randomUUID() };
+        if (traceparent)
+            headers["traceparent"] = traceparent;
         const body = { input, ...fields };
         return this.#http.call("POST", `/v1/pools/${part(pool)}/tasks`, { body, headers, repeat: true, signal });
     }
@@ -97,6 +102,19 @@ export class Client {
     /** Cancels a task. One that runs stays `running` until its agent has stopped. */
     async cancel(task, options = {}) {
         return this.#http.call("POST", `${taskPath(task)}:cancel`, { repeat: true, signal: options.signal });
+    }
+    /**
+     * Answers what the agent of a task asked: with the id or the kind of an option, `allow` or `reject`; with any JSON value if
+     * there are no options. The same answer once more changes nothing. Without `request` it is for the question that is open.
+     */
+    async answer(task, answer, options = {}) {
+        const request = options.request ?? openRequest(await this.get(task, options));
+        const body = { request, answer };
+        return this.#http.call("POST", `${taskPath(task)}:answer`, { body, repeat: true, signal: options.signal });
+    }
+    /** Returns the last lines of the log of a task, also while it runs. */
+    async logs(task, options = {}) {
+        return this.#http.call("GET", `${taskPath(task)}/logs`, { repeat: true, signal: options.signal });
     }
     /** Returns a task that ended without success to its queue. */
     async retry(task, options = {}) {
@@ -205,6 +223,12 @@ function* batches(tasks) {
     }
     if (batch.length > 0)
         yield batch;
+}
+function openRequest(task) {
+    const last = task.requests?.at(-1);
+    if (!last || "answer" in last)
+        throw new TypeError(`the agent of task ${task.id} asks nothing now; read the task`);
+    return last.id;
 }
 const part = encodeURIComponent;
 const taskPath = (task) => `/v1/tasks/${part(typeof task === "string" ? task : task.id)}`;

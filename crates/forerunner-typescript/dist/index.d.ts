@@ -7,6 +7,7 @@ export { Agent, type TaskFunction, type TestRun } from "./agent.js";
 export { type CallOptions, Client, type Filters, type WaitOptions } from "./client.js";
 export type { Change, Step } from "./context.js";
 export { AgentError, ApiError, DependencyError, InvalidInput, TaskCancelled, TaskFailed, TooLarge, Unreachable, } from "./errors.js";
-export { Task } from "./task.js";
+export { type AskOptions, type Option, type Question, TaskWaits } from "./question.js";
+export { type LogLevel, Task } from "./task.js";
 export type { ClientOptions } from "./transport.js";
 export type * from "./views.js";

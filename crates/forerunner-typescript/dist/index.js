@@ -6,4 +6,5 @@
 export { Agent } from "./agent.js";
 export { Client } from "./client.js";
 export { AgentError, ApiError, DependencyError, InvalidInput, TaskCancelled, TaskFailed, TooLarge, Unreachable, } from "./errors.js";
+export { TaskWaits } from "./question.js";
 export { Task } from "./task.js";

@@ -3,10 +3,12 @@ import { ApiError } from "./errors.js";
 export type ClientOptions = {
     /** The address of the node; else `FORERUNNER_SERVER`, else http://127.0.0.1:7077. */
     server?: string;
-    /** The bearer token; else that of `tokenFile`, else `FORERUNNER_TOKEN`. */
+    /** The bearer token; else that of `tokenFile`, else `FORERUNNER_TOKEN`, else that of the file `FORERUNNER_TOKEN_FILE`. */
     token?: string;
     /** A file with the token. It is read for each call, since keys are rotated. */
     tokenFile?: string;
+    /** A file with authorities that sign the node's certificate, beside those of Node; else `FORERUNNER_CACERT`. */
+    cacert?: string;
     /** How long one try may take, waits apart. */
     timeoutS?: number;
     /** How long a call is repeated that is safe to repeat. */

@@ -2,6 +2,7 @@
 import { readFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 import { ApiError, Unreachable } from "./errors.js";
+import { fetchTrusting } from "./https.js";
 const DEFAULT_SERVER = "http://127.0.0.1:7077";
 /** The first delay between two tries, and the longest one, without a `Retry-After`. */
 const FIRST_DELAY_S = 0.2;
@@ -12,6 +13,7 @@ export class Transport {
     retryForS;
     #options;
     #timeoutS;
+    #fetch;
     constructor(options) {
         this.server = (options.server || process.env["FORERUNNER_SERVER"] || DEFAULT_SERVER).replace(/\/+$/, "");
         if (!/^https?:\/\/[^/]/.test(this.server) || !URL.canParse(this.server)) {
@@ -20,6 +22,8 @@ export class Transport {
         if (options.token && options.tokenFile)
             throw new TypeError("token and tokenFile are both given; give one of them");
         this.#options = options;
+        const cacert = options.cacert ?? process.env["FORERUNNER_CACERT"];
+        this.#fetch = cacert && this.server.startsWith("https:") ? fetchTrusting(cacert) : (url, init) => fetch(url, init);
         this.#timeoutS = options.timeoutS ?? 30;
         this.retryForS = options.retryForS ?? 60;
     }
@@ -78,18 +82,20 @@ export class Transport {
             headers["Content-Type"] = "application/json";
             init.body = JSON.stringify(call.body);
         }
-        const answer = await fetch(this.server + path, init);
+        const answer = await this.#fetch(this.server + path, init);
         if (!answer.ok)
             throw await apiError(answer);
         return answer;
     }
     async #token() {
         const { token, tokenFile } = this.#options;
-        if (tokenFile === undefined)
-            return (token ?? process.env["FORERUNNER_TOKEN"])?.trim();
-        const text = (await readFile(tokenFile, "utf8")).trim();
+        const known = token ?? (tokenFile === undefined ? process.env["FORERUNNER_TOKEN"] : undefined);
+        const path = tokenFile ?? process.env["FORERUNNER_TOKEN_FILE"];
+        if (known || !path)
+            return known?.trim();
+        const text = (await readFile(path, "utf8")).trim();
         if (text === "")
-            throw new TypeError(`the token file ${tokenFile} is empty; write the key into it`);
+            throw new TypeError(`the token file ${path} is empty; write the key into it`);
         return text;
     }
 }

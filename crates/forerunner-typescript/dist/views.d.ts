@@ -5,6 +5,36 @@ export type TaskError = {
     kind: string;
     message: string;
 };
+/** What an agent asked: with `answer` once a person gave one. */
+export type AgentRequest = {
+    id: string;
+    kind: "question" | "permission";
+    prompt: string;
+    options?: {
+        id: string;
+        name: string;
+        kind?: string;
+    }[];
+    schema?: unknown;
+    details?: unknown;
+    asked_at: string;
+    expires_at: string;
+    answer?: any;
+    answered_at?: string;
+};
+/** A line of the log of a task. */
+export type LogLine = {
+    at: string;
+    attempt: number;
+    source: "agent" | "stderr";
+    level: "debug" | "info" | "warn" | "error";
+    text: string;
+};
+/** The last lines of the log of a task, and how many older ones were dropped. */
+export type TaskLog = {
+    lines: LogLine[];
+    dropped: number;
+};
 /** A task. */
 export type TaskInfo = {
     id: string;
@@ -32,6 +62,9 @@ export type TaskInfo = {
     wait_s?: number;
     service_s?: number;
     agent?: string;
+    requests?: AgentRequest[];
+    usage?: Record<string, number>;
+    traceparent?: string;
 };
 /** The fields of a submission besides the input. */
 export type SubmitFields = {
@@ -67,6 +100,12 @@ export type TaskEvent = {
 } | {
     event: "output";
     chunk: string;
+} | {
+    event: "asked";
+    request: AgentRequest;
+} | {
+    event: "log";
+    line: LogLine;
 });
 /** A stored context: its size, and the agents in which it is resident. */
 export type ContextInfo = {

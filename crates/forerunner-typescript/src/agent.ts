@@ -6,6 +6,7 @@ import { fileURLToPath } from "node:url";
 import { type Change, difference, encode } from "./context.js";
 import { TaskCancelled } from "./errors.js";
 import { Server, claimStandardOutput, endProcess } from "./server.js";
+import type { Asked, Question } from "./question.js";
 import { Task } from "./task.js";
 
 export type TaskFunction = (task: Task) => unknown;
@@ -18,6 +19,12 @@ export type TestRun = {
   chunks: string[];
   /** The lines that it sent with `progress`. */
   progress: string[];
+  /** The lines that it sent with `log`. */
+  log: string[];
+  /** What it asked and nobody answered, as the protocol has it; `undefined` if it ended. */
+  asked: Question | undefined;
+  /** What it used. */
+  usage: Record<string, number>;
   /** The context after the task. Pass it to the next `test` to continue the conversation. */
   context: any[];
   /** The change of the context as the protocol has it. */
@@ -68,14 +75,32 @@ export class Agent {
     if (main !== undefined && realpathSync(main) === realpathSync(fileURLToPath(url))) void this.serve();
   }
 
-  /** Runs one task without a node, after the warm-up. The errors of the function are thrown as they are. */
+  /**
+   * Runs one task without a node, after the warm-up. The errors of the function are thrown as they are. `answers` are those
+   * to its questions, in their order; the function runs anew after each, as on a node.
+   */
   async test(
     input: unknown,
     context: readonly unknown[] = [],
-    options: { signal?: AbortSignal; attempt?: number } = {},
+    options: { signal?: AbortSignal; attempt?: number; answers?: readonly unknown[] } = {},
+  ): Promise<TestRun> {
+    const requests: Asked[] = [];
+    const left = [...(options.answers ?? [])];
+    for (;;) {
+      const result = await this.#testOnce(input, context, requests, options);
+      if (result.asked === undefined || left.length === 0) return result;
+      requests.push({ key: result.asked.key, answer: left.shift() });
+    }
+  }
+
+  async #testOnce(
+    input: unknown,
+    context: readonly unknown[],
+    requests: readonly Asked[],
+    options: { signal?: AbortSignal; attempt?: number },
   ): Promise<TestRun> {
     const items = context.map(encode);
-    const result: TestRun = { output: null, chunks: [], progress: [], context: [], change: undefined };
+    const said = { chunks: [] as string[], progress: [] as string[], log: [] as string[] };
     const stop = new AbortController();
     const abort = () => stop.abort(new TaskCancelled("test"));
     options.signal?.addEventListener("abort", abort, { once: true });
@@ -84,18 +109,25 @@ export class Agent {
       task: "test",
       input,
       attempt: options.attempt ?? 1,
+      requests,
       context: { id: "test", version: 0, items: items.length },
     };
-    const note = (method: string, said: Record<string, string>) => {
-      if (method === "task/output") result.chunks.push(said["chunk"] ?? "");
-      else result.progress.push(said["text"] ?? "");
+    const note = (method: string, params: Record<string, string>) => {
+      if (method === "task/output") said.chunks.push(params["chunk"] ?? "");
+      else if (method === "log") said.log.push(params["text"] ?? "");
+      else said.progress.push(params["text"] ?? "");
     };
     await this.warm();
     const task = new Task(params, items, note, stop.signal);
-    result.output = JSON.parse(encode((await this.run(task)) ?? null));
-    result.context = task.context;
-    result.change = difference(items, task.context.map(encode));
-    return result;
+    const output = await this.run(task).catch((error) => {
+      if (!task.questions.open) throw error;
+    });
+    const { open: asked } = task.questions;
+    // Of a turn that asked, nothing is stored.
+    const after = asked ? items.map((item) => JSON.parse(item)) : task.context;
+    const change = difference(items, after.map(encode));
+    const result = asked ? null : JSON.parse(encode(output ?? null));
+    return { ...said, output: result, asked, usage: task.used, context: after, change };
   }
 
   /** Runs the warm-up, once. */

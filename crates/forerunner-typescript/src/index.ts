@@ -17,6 +17,7 @@ export {
   TooLarge,
   Unreachable,
 } from "./errors.js";
-export { Task } from "./task.js";
+export { type AskOptions, type Option, type Question, TaskWaits } from "./question.js";
+export { type LogLevel, Task } from "./task.js";
 export type { ClientOptions } from "./transport.js";
 export type * from "./views.js";

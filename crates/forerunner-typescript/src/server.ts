@@ -5,10 +5,14 @@ import { createInterface } from "node:readline";
 import type { Agent } from "./agent.js";
 import { type ContextRef, Contexts, MissingContext, difference, encode } from "./context.js";
 import { AgentError, TaskCancelled, TooLarge } from "./errors.js";
+import type { Question } from "./question.js";
 import { type Notify, Task, type TaskParams } from "./task.js";
 
 /** The newest version of the protocol that this package speaks. It speaks all older ones. */
-const PROTOCOL = 2;
+const PROTOCOL = 3;
+
+/** The version from which on agents ask, log and report what they used. */
+const REPORTS_SINCE = 3;
 
 /** Bytes of a task's output that stay free for its answer, if that is an error. */
 const ANSWER_ROOM = 16_384;
@@ -26,6 +30,7 @@ export class Server {
   readonly #write: (line: string) => void;
   #limits = { line: 1 << 20, output: 16 << 20 };
   #taskBytes = 0;
+  #protocol = PROTOCOL;
   #run: Run | undefined;
 
   constructor(agent: Agent, write: (line: string) => void) {
@@ -74,9 +79,10 @@ export class Server {
       line: params.limits?.max_line_bytes ?? this.#limits.line,
       output: params.limits?.max_output_bytes ?? this.#limits.output,
     };
+    this.#protocol = Math.min(PROTOCOL, params.protocol);
     await this.#agent.warm();
     return {
-      protocol: Math.min(PROTOCOL, params.protocol),
+      protocol: this.#protocol,
       agent: { name: this.#agent.name, version: this.#agent.version },
       capabilities: { contexts: this.#agent.contexts, streaming: true },
     };
@@ -84,22 +90,26 @@ export class Server {
 
   async #runTask(id: number, params: TaskParams, run: Run): Promise<void> {
     this.#taskBytes = 0;
+    let task: Task | undefined;
     try {
       const items = this.#contexts.begin(params.context ?? null);
-      const task = new Task(params, items, this.#notifier(run), run.stop.signal);
+      task = new Task(params, items, this.#notifier(run), run.stop.signal);
       task.check();
       const output = await this.#agent.run(task);
+      if (task.questions.open) return this.#ask(id, task, task.questions.open);
       this.#succeed(id, params.context ?? null, items, output, task);
     } catch (error) {
       if (error instanceof MissingContext) throw error;
+      if (task?.questions.open && !run.stop.signal.aborted) return this.#ask(id, task, task.questions.open);
+      const usage = this.#usage(task);
       // A call that was aborted by the signal rejects with an error of its own.
       const stopped = run.stop.signal.aborted && (error as Error | undefined)?.name === "AbortError";
       if (stopped || error instanceof TaskCancelled) {
-        return this.#fail(id, -32001, "the task stopped because it was cancelled");
+        return this.#fail(id, -32001, "the task stopped because it was cancelled", usage);
       }
-      if (error instanceof AgentError) return this.#fail(id, error.code, error.message, error.data());
+      if (error instanceof AgentError) return this.#fail(id, error.code, error.message, { ...error.data(), ...usage });
       console.error(error);
-      this.#fail(id, -32603, String(error), { retryable: true });
+      this.#fail(id, -32603, String(error), { retryable: true, ...usage });
     } finally {
       // The next task may have begun: the node sends it as soon as it has the answer.
       if (this.#run === run) this.#run = undefined;
@@ -113,7 +123,7 @@ export class Server {
       if (context !== null) items = task.context.map(encode);
       const change = difference(old, items);
       // A function that returns nothing has the output null.
-      line = this.#line({ id, result: { output: JSON.parse(encode(output ?? null)), context: change } });
+      line = this.#line({ id, result: { output: JSON.parse(encode(output ?? null)), context: change, ...this.#usage(task) } });
     } catch (error) {
       throw new AgentError(`the output or the context is no JSON: ${error}`, { retryable: false });
     }
@@ -125,8 +135,34 @@ export class Server {
     this.#writeLine(line);
   }
 
+  #usage(task: Task | undefined): Record<string, unknown> {
+    const has = task && this.#protocol >= REPORTS_SINCE && Object.keys(task.used).length > 0;
+    return has ? { usage: task.used } : {};
+  }
+
+  /** Asks, and ends the turn: the task waits, and comes again with the answer. */
+  #ask(id: number, task: Task, question: Question): void {
+    if (this.#protocol < REPORTS_SINCE) {
+      const message = "the agent asks a person, which this node does not support; update the node";
+      return this.#fail(id, -32000, message, { retryable: false });
+    }
+    let line: string;
+    try {
+      line = this.#line({ method: "task/ask", params: { task: task.id, ...question } });
+    } catch (error) {
+      return this.#fail(id, -32000, `the question is no JSON: ${error}`, { retryable: false });
+    }
+    if (Buffer.byteLength(line) > this.#room() - ANSWER_ROOM) {
+      const message = "the question is too long; ask less, or raise max_line_bytes of the pool";
+      return this.#fail(id, -32002, message, this.#usage(task));
+    }
+    this.#writeLine(line);
+    this.#send({ id, result: { output: null, ...this.#usage(task) } });
+  }
+
   #notifier(run: Run): Notify {
     return (method, params) => {
+      if (method === "log" && this.#protocol < REPORTS_SINCE) return console.error(params["text"]);
       if (this.#run !== run) return; // the task has ended, and the node would ignore it
       const line = this.#line({ method, params });
       if (Buffer.byteLength(line) > this.#room() - ANSWER_ROOM) {

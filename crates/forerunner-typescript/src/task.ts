@@ -2,6 +2,7 @@
 
 import type { ContextRef } from "./context.js";
 import { TaskCancelled } from "./errors.js";
+import { type AskOptions, type Asked, Questions } from "./question.js";
 
 /** Characters of output in one notification: six bytes each at most, once written as JSON. */
 const CHUNK_CHARACTERS = 32_768;
@@ -13,9 +14,13 @@ export type TaskParams = {
   depth?: number;
   deadline?: string;
   context?: ContextRef | null;
+  traceparent?: string;
+  requests?: readonly Asked[];
 };
 
-export type Notify = (method: "task/output" | "task/progress", params: Record<string, string>) => void;
+export type LogLevel = "debug" | "info" | "warn" | "error";
+
+export type Notify = (method: "task/output" | "task/progress" | "log", params: Record<string, string>) => void;
 
 /** One attempt of a task: its input, its context, and the calls that report about it. */
 export class Task {
@@ -29,12 +34,18 @@ export class Task {
   readonly depth: number;
   /** The time (RFC 3339) at which the node cancels the task. */
   readonly deadline: string | undefined;
+  /** The trace of the task (W3C Trace Context), if it has one. Pass it on to what the task calls. */
+  readonly traceparent: string | undefined;
   /** The id of the conversation. */
   readonly contextId: string | undefined;
   /** The items of the conversation, as an array of its own. The node stores what the task changes if it succeeds. */
   context: any[];
   /** Aborts when the node cancels the task. Pass it to `fetch` and to timers. */
   readonly signal: AbortSignal;
+  /** What the task used so far. */
+  readonly used: Record<string, number> = {};
+  /** What the task asks. The server reads it. */
+  readonly questions: Questions;
   readonly #notify: Notify;
 
   constructor(params: TaskParams, items: readonly string[], notify: Notify, signal: AbortSignal) {
@@ -43,6 +54,8 @@ export class Task {
     this.attempt = params.attempt ?? 1;
     this.depth = params.depth ?? 0;
     this.deadline = params.deadline;
+    this.traceparent = params.traceparent;
+    this.questions = new Questions(params.requests ?? []);
     this.contextId = params.context?.id;
     this.context = items.map((item) => JSON.parse(item));
     this.signal = signal;
@@ -82,6 +95,42 @@ export class Task {
   progress(text: string): void {
     this.check();
     this.#notify("task/progress", { task: this.id, text: text.slice(0, CHUNK_CHARACTERS) });
+  }
+
+  /** Writes to the log of the task. So does `console.log`. */
+  log(text: string, level: LogLevel = "info"): void {
+    this.check();
+    this.#notify("log", { task: this.id, text: String(text).slice(0, CHUNK_CHARACTERS), level });
+  }
+
+  /** Adds to what the task used: `task.usage({ input_tokens: 812 })`. The task has the sum of all its attempts. */
+  usage(counts: Record<string, number>): void {
+    for (const [name, count] of Object.entries(counts)) {
+      if (!Number.isSafeInteger(count) || count < 0) {
+        throw new RangeError(`usage ${name}: ${count} is not valid; use a whole number from 0 on`);
+      }
+      this.used[name] = (this.used[name] ?? 0) + count;
+    }
+  }
+
+  /**
+   * Returns the answer of a person: the id of an option, or any JSON value if there are no options.
+   *
+   * The first time it ends the function, and the task waits without an agent. With the answer the function runs anew, and
+   * this call returns it. So ask before effects. Do not catch `TaskWaits`.
+   */
+  ask(prompt: string, options: AskOptions = {}): any {
+    this.check();
+    return this.questions.ask(prompt, options);
+  }
+
+  /** Asks for a permission, and returns whether a person gave it. See `ask`. */
+  confirm(prompt: string, options: Pick<AskOptions, "details" | "timeoutS"> = {}): boolean {
+    const ways = [
+      { id: "allow", name: "Allow", kind: "allow_once" },
+      { id: "reject", name: "Reject", kind: "reject_once" },
+    ];
+    return this.ask(prompt, { ...options, options: ways, kind: "permission" }) === "allow";
   }
 
   /** Adds items to the end of the context. */

@@ -4,6 +4,7 @@ import { readFile } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
 
 import { ApiError, Unreachable } from "./errors.js";
+import { fetchTrusting } from "./https.js";
 
 const DEFAULT_SERVER = "http://127.0.0.1:7077";
 
@@ -14,10 +15,12 @@ const LONGEST_DELAY_S = 10;
 export type ClientOptions = {
   /** The address of the node; else `FORERUNNER_SERVER`, else http://127.0.0.1:7077. */
   server?: string;
-  /** The bearer token; else that of `tokenFile`, else `FORERUNNER_TOKEN`. */
+  /** The bearer token; else that of `tokenFile`, else `FORERUNNER_TOKEN`, else that of the file `FORERUNNER_TOKEN_FILE`. */
   token?: string;
   /** A file with the token. It is read for each call, since keys are rotated. */
   tokenFile?: string;
+  /** A file with authorities that sign the node's certificate, beside those of Node; else `FORERUNNER_CACERT`. */
+  cacert?: string;
   /** How long one try may take, waits apart. */
   timeoutS?: number;
   /** How long a call is repeated that is safe to repeat. */
@@ -39,6 +42,7 @@ export class Transport {
   readonly retryForS: number;
   readonly #options: ClientOptions;
   readonly #timeoutS: number;
+  readonly #fetch: (url: string, init: RequestInit) => Promise<Response>;
 
   constructor(options: ClientOptions) {
     this.server = (options.server || process.env["FORERUNNER_SERVER"] || DEFAULT_SERVER).replace(/\/+$/, "");
@@ -47,6 +51,8 @@ export class Transport {
     }
     if (options.token && options.tokenFile) throw new TypeError("token and tokenFile are both given; give one of them");
     this.#options = options;
+    const cacert = options.cacert ?? process.env["FORERUNNER_CACERT"];
+    this.#fetch = cacert && this.server.startsWith("https:") ? fetchTrusting(cacert) : (url, init) => fetch(url, init);
     this.#timeoutS = options.timeoutS ?? 30;
     this.retryForS = options.retryForS ?? 60;
   }
@@ -102,16 +108,18 @@ export class Transport {
       headers["Content-Type"] = "application/json";
       init.body = JSON.stringify(call.body);
     }
-    const answer = await fetch(this.server + path, init);
+    const answer = await this.#fetch(this.server + path, init);
     if (!answer.ok) throw await apiError(answer);
     return answer;
   }
 
   async #token(): Promise<string | undefined> {
     const { token, tokenFile } = this.#options;
-    if (tokenFile === undefined) return (token ?? process.env["FORERUNNER_TOKEN"])?.trim();
-    const text = (await readFile(tokenFile, "utf8")).trim();
-    if (text === "") throw new TypeError(`the token file ${tokenFile} is empty; write the key into it`);
+    const known = token ?? (tokenFile === undefined ? process.env["FORERUNNER_TOKEN"] : undefined);
+    const path = tokenFile ?? process.env["FORERUNNER_TOKEN_FILE"];
+    if (known || !path) return known?.trim();
+    const text = (await readFile(path, "utf8")).trim();
+    if (text === "") throw new TypeError(`the token file ${path} is empty; write the key into it`);
     return text;
   }
 }

@@ -15,6 +15,32 @@ export type TaskState =
 /** Why an attempt has no output: `kind` for programs, `message` for people. */
 export type TaskError = { kind: string; message: string };
 
+/** What an agent asked: with `answer` once a person gave one. */
+export type AgentRequest = {
+  id: string;
+  kind: "question" | "permission";
+  prompt: string;
+  options?: { id: string; name: string; kind?: string }[];
+  schema?: unknown;
+  details?: unknown;
+  asked_at: string;
+  expires_at: string;
+  answer?: any;
+  answered_at?: string;
+};
+
+/** A line of the log of a task. */
+export type LogLine = {
+  at: string;
+  attempt: number;
+  source: "agent" | "stderr";
+  level: "debug" | "info" | "warn" | "error";
+  text: string;
+};
+
+/** The last lines of the log of a task, and how many older ones were dropped. */
+export type TaskLog = { lines: LogLine[]; dropped: number };
+
 /** A task. */
 export type TaskInfo = {
   id: string;
@@ -42,6 +68,9 @@ export type TaskInfo = {
   wait_s?: number;
   service_s?: number;
   agent?: string;
+  requests?: AgentRequest[];
+  usage?: Record<string, number>;
+  traceparent?: string;
 };
 
 /** The fields of a submission besides the input. */
@@ -70,6 +99,8 @@ export type TaskEvent = { seq: number; at: string } & (
   | { event: "state"; state: TaskState; attempt: number; error: TaskError | null }
   | { event: "progress"; text: string }
   | { event: "output"; chunk: string }
+  | { event: "asked"; request: AgentRequest }
+  | { event: "log"; line: LogLine }
 );
 
 /** A stored context: its size, and the agents in which it is resident. */

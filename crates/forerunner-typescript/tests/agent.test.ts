@@ -17,14 +17,14 @@ class Node {
   #lines: AsyncIterator<string>;
   #lastId = 0;
 
-  constructor(source: string, limits: Record<string, number> = {}) {
+  constructor(source: string, limits: Record<string, number> = {}, protocol = 3) {
     const before = `import { Agent, AgentError, DependencyError, InvalidInput } from "${PACKAGE}";`;
     const script = `${before}\nconst agent = new Agent("t");\n${source}\nagent.serve();`;
     this.process = spawn(process.execPath, ["--input-type=module", "-e", script], { timeout: 30_000 });
     this.process.stderr.on("data", (text) => (this.log += text));
     this.ended = new Promise((resolve) => this.process.on("close", resolve));
     this.#lines = createInterface({ input: this.process.stdout })[Symbol.asyncIterator]();
-    this.request("initialize", { protocol: 2, oldest_protocol: 1, limits });
+    this.request("initialize", { protocol, oldest_protocol: 1, limits });
   }
 
   request(method: string, params: unknown = {}): number {
@@ -33,8 +33,8 @@ class Node {
     return this.#lastId;
   }
 
-  run(input: unknown, context: unknown = null, task = "t1"): number {
-    return this.request("task/run", { task, attempt: 1, input, context });
+  run(input: unknown, context: unknown = null, task = "t1", more: object = {}): number {
+    return this.request("task/run", { task, attempt: 1, input, context, ...more });
   }
 
   async read(): Promise<any> {
@@ -174,4 +174,74 @@ test("a task runs without a node", async () => {
   assert(new DependencyError("x") instanceof AgentError && new InvalidInput("x") instanceof AgentError);
   assert(new TooLarge("x") instanceof AgentError);
   assert.throws(() => new Agent("t", { contexts: 2000 }), RangeError);
+});
+
+const ASKS = `agent.task(async (task) => {
+  task.usage({ tokens: 2 });
+  task.usage({ tokens: 1 });
+  task.remember("what a turn that waits does not store");
+  const branch = task.ask("Which branch?", { options: ["main", { id: "dev", name: "Development" }], timeoutS: 60 });
+  try {
+    const sure = task.confirm("Delete " + branch + "?", { details: { files: 40 } });
+    return [branch, sure, task.traceparent];
+  } catch {
+    return "a question cannot be caught";
+  }
+});`;
+
+test("a question ends the turn, and is answered in a later one", async () => {
+  const node = new Node(ASKS);
+  const context = { id: "c", version: 0, items: 0 };
+  const asked: any[] = [];
+  const requests: unknown[] = [];
+  for (const answer of ["dev", "allow"]) {
+    const [end, before] = await node.answer(node.run(1, context, "t1", { requests }));
+    assert.deepEqual(end.result, { output: null, usage: { tokens: 3 } });
+    const { method, params } = before.at(-1);
+    assert.deepEqual([method, params.task], ["task/ask", "t1"]);
+    asked.push(params);
+    requests.push({ id: "r", key: params.key, answer });
+  }
+  assert.deepEqual([asked[0].kind, asked[1].kind], ["question", "permission"]);
+  assert.deepEqual(asked[0].options, [{ id: "main" }, { id: "dev", name: "Development" }]);
+  assert.deepEqual([asked[0].timeout_s, asked[1].details], [60, { files: 40 }]);
+  const [end, before] = await node.answer(node.run(1, context, "t1", { requests, traceparent: "00-a-b-01" }));
+  assert.deepEqual([end.result.output, before], [["dev", true, "00-a-b-01"], []]);
+  await node.close();
+});
+
+test("a node of an older version gets no question", async () => {
+  const node = new Node(ASKS, {}, 2);
+  const [end, before] = await node.answer(node.run(1));
+  assert.match(end.error.message, /does not support/);
+  assert.deepEqual(before.filter((message) => message.method), []);
+  await node.close();
+});
+
+test("the log has lines, and failures report usage", async () => {
+  const node = new Node(`agent.task((task) => {
+    task.log("hot", "warn");
+    task.usage({ requests: 1 });
+    throw new AgentError("no");
+  });`);
+  const [end, before] = await node.answer(node.run(1));
+  assert.deepEqual(before.at(-1).params, { task: "t1", text: "hot", level: "warn" });
+  assert.deepEqual(end.error.data, { retryable: true, usage: { requests: 1 } });
+  await node.close();
+});
+
+test("without a node, questions are answered in their order", async () => {
+  const agent = new Agent("asks").task((task) => {
+    task.log("begins");
+    task.remember(1);
+    const names = [task.ask("Another name?"), task.ask("Another name?")];
+    return task.confirm("Done?") ? names : null;
+  });
+  const waits = await agent.test(1, [], { answers: ["a"] });
+  assert.deepEqual([waits.asked?.prompt, waits.output, waits.change], ["Another name?", null, undefined]);
+  const ended = await agent.test(1, [], { answers: ["a", "b", "allow"] });
+  assert.deepEqual([ended.output, ended.asked, ended.log, ended.context], [["a", "b"], undefined, ["begins"], [1]]);
+  const wrong = new Agent("uses").task((task) => task.usage({ tokens: task.input as number }));
+  assert.deepEqual((await wrong.test(5)).usage, { tokens: 5 });
+  await assert.rejects(wrong.test(1.5), /whole number/);
 });

@@ -1,8 +1,10 @@
 /** The client against a server that answers as a node does. */
 
 import assert from "node:assert/strict";
-import { mkdtemp, rm, writeFile } from "node:fs/promises";
+import { execFileSync } from "node:child_process";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
 import { type IncomingHttpHeaders, createServer } from "node:http";
+import { createServer as createTlsServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -148,4 +150,52 @@ test("a signal ends a call, and a node that is away has a remedy", async () => {
   await assert.rejects(new Client(away).get("t1", { signal }), { name: /AbortError|TimeoutError/ });
   assert.throws(() => new Client({ server: "localhost:7077" }), /http:\/\/127\.0\.0\.1:7077/);
   assert.throws(() => new Client({ token: "a", tokenFile: "b" }), /one of them/);
+});
+
+test("an answer goes to the question that is open, and a trace is passed on", async () => {
+  const waits = { id: "t1", state: "waiting", requests: [{ id: "r1", answer: 1 }, { id: "r2" }] };
+  const log = { lines: [{ text: "x" }], dropped: 2 };
+  const answers: Answer[] = [[200, waits], [429, FULL], [202, waits], [202, waits], [200, { id: "t1" }], [202, waits], [200, log]];
+  const requests = await withNode(answers, async (client) => {
+    await client.answer("t1", "allow");
+    await client.answer("t1", { a: 1 }, { request: "r1" });
+    await assert.rejects(client.answer("t1", "allow"), /asks nothing/);
+    await client.submit("p", 1, { traceparent: "00-a-b-01" });
+    assert.deepEqual(await client.logs("t1"), log);
+  });
+  assert.deepEqual(requests[2]?.body, { request: "r2", answer: "allow" });
+  assert.deepEqual([requests[3]?.path, requests[3]?.body], ["/v1/tasks/t1:answer", { request: "r1", answer: { a: 1 } }]);
+  assert.deepEqual([requests[5]?.headers["traceparent"], requests[6]?.path], ["00-a-b-01", "/v1/tasks/t1/logs"]);
+});
+
+test("an authority of one's own is trusted, and the token may be in a file that the environment names", async () => {
+  const directory = await mkdtemp(join(tmpdir(), "tls-"));
+  const [cert, key, file] = ["cert.pem", "key.pem", "token"].map((name) => join(directory, name)) as [string, string, string];
+  const kind = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2"];
+  const names = ["-subj", "/CN=localhost", "-addext", "subjectAltName=IP:127.0.0.1"];
+  execFileSync("openssl", ["req", "-x509", ...kind, ...names, "-keyout", key, "-out", cert], { stdio: "pipe" });
+  await writeFile(file, "from the file\n");
+  const seen: (string | undefined)[] = [];
+  const server = createTlsServer({ cert: await readFile(cert), key: await readFile(key) }, async (request, answer) => {
+    let text = "";
+    for await (const piece of request) text += piece;
+    seen.push(request.headers.authorization);
+    answer.writeHead(text ? 429 : 200).end(JSON.stringify(text ? { ...FULL, detail: text } : { id: "t1" }));
+  });
+  await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+  const address = `https://127.0.0.1:${(server.address() as AddressInfo).port}`;
+  process.env["FORERUNNER_TOKEN_FILE"] = file;
+  try {
+    await assert.rejects(new Client({ server: address, retryForS: 0 }).get("t1"), Unreachable);
+    const client = new Client({ server: address, cacert: cert, retryForS: 0 });
+    assert.equal((await client.get("t1")).id, "t1");
+    await assert.rejects(client.submit("p", "body"), /"input":"body"/);
+    assert.deepEqual(seen, ["Bearer from the file", "Bearer from the file"]);
+    assert.throws(() => new Client({ server: address, cacert: join(directory, "none") }), /FORERUNNER_CACERT/);
+  } finally {
+    delete process.env["FORERUNNER_TOKEN_FILE"];
+    server.closeAllConnections();
+    server.close();
+    await rm(directory, { recursive: true });
+  }
 });

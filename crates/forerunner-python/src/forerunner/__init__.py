@@ -18,8 +18,9 @@ from .errors import (
     TooLarge,
     Unreachable,
 )
+from .question import TaskWaits
 from .task import Task
-from .views import BatchResult, ContextInfo, Event, Schedule, TaskError, TaskInfo
+from .views import BatchResult, ContextInfo, Event, LogLine, Request, Schedule, TaskError, TaskInfo, TaskLog
 
 if TYPE_CHECKING:
     from .async_client import AsyncClient
@@ -39,12 +40,16 @@ __all__ = [
     "Event",
     "ForerunnerError",
     "InvalidInput",
+    "LogLine",
+    "Request",
     "Schedule",
     "Task",
     "TaskCancelled",
     "TaskError",
     "TaskFailed",
     "TaskInfo",
+    "TaskLog",
+    "TaskWaits",
     "TestRun",
     "TooLarge",
     "Unreachable",

@@ -3,11 +3,13 @@
 import asyncio
 import atexit
 import inspect
+import json
 import threading
-from typing import Any, Callable, Dict, List, Optional, Sequence, TypeVar
+from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, TypeVar
 
 from .context import difference, encode
 from .pipe import Pipe, claim_standard_streams
+from .question import TaskWaits
 from .run import Run, TaskFunction, is_async
 from .server import run_forever
 from .task import Task
@@ -27,6 +29,12 @@ class TestRun:
         self.chunks: List[str] = []
         #: The lines that it sent with `progress`.
         self.progress: List[str] = []
+        #: The lines that it sent with `log`.
+        self.log: List[str] = []
+        #: What it asked and nobody answered, as the protocol has it; `None` if it ended.
+        self.asked: Optional[Dict[str, Any]] = None
+        #: What it used.
+        self.usage: Dict[str, int] = {}
         #: The context after the task. Pass it to the next `test` to continue the conversation.
         self.context: List[Any] = []
         #: The change of the context as the protocol has it; `None` if there is none.
@@ -35,6 +43,8 @@ class TestRun:
     def _note(self, method: str, params: Dict[str, Any]) -> None:
         if method == "task/output":
             self.chunks.append(params["chunk"])
+        elif method == "log":
+            self.log.append(params["text"])
         else:
             self.progress.append(params["text"])
 
@@ -70,9 +80,18 @@ class Agent:
         run_forever(self, Pipe(*claim_standard_streams()))
 
     def test(
-        self, input: Any, context: Sequence[Any] = (), *, cancel_after_s: Optional[float] = None, attempt: int = 1
+        self,
+        input: Any,
+        context: Sequence[Any] = (),
+        *,
+        answers: Sequence[Any] = (),
+        cancel_after_s: Optional[float] = None,
+        attempt: int = 1,
     ) -> TestRun:
-        """Runs one task without a node, after the warm-up. The errors of the function are raised as they are."""
+        """Runs one task without a node, after the warm-up. The errors of the function are raised as they are.
+
+        `answers` are those to its questions, in their order. The function runs anew after each, as on a node.
+        """
         try:
             asyncio.get_running_loop()
         except RuntimeError:
@@ -80,22 +99,45 @@ class Agent:
                 # One loop for all tests, since what the warm-up made may belong to its loop.
                 self._test_loop = asyncio.new_event_loop()
                 atexit.register(self._test_loop.close)
-            test = self.test_async(input, context, cancel_after_s=cancel_after_s, attempt=attempt)
+            test = self.test_async(input, context, answers=answers, cancel_after_s=cancel_after_s, attempt=attempt)
             return self._test_loop.run_until_complete(test)
         raise RuntimeError("an event loop runs in this thread; use `await agent.test_async(...)`")
 
     async def test_async(
-        self, input: Any, context: Sequence[Any] = (), *, cancel_after_s: Optional[float] = None, attempt: int = 1
+        self,
+        input: Any,
+        context: Sequence[Any] = (),
+        *,
+        answers: Sequence[Any] = (),
+        cancel_after_s: Optional[float] = None,
+        attempt: int = 1,
     ) -> TestRun:
         """Does what `test` does, in an event loop that runs."""
-        function, result = self._function(), TestRun()
         await self._warm()
+        requests: List[Mapping[str, Any]] = []
+        left = list(answers)
+        while True:
+            result = await self._test_once(input, context, requests, cancel_after_s, attempt)
+            if result.asked is None or not left:
+                return result
+            requests.append({"key": result.asked["key"], "answer": left.pop(0)})
+
+    async def _test_once(
+        self,
+        input: Any,
+        context: Sequence[Any],
+        requests: Sequence[Mapping[str, Any]],
+        cancel_after_s: Optional[float],
+        attempt: int,
+    ) -> TestRun:
+        function, result = self._function(), TestRun()
         items = [encode(item) for item in context]
         run = Run("test", asyncio.get_running_loop())
         params = {
             "task": "test",
             "attempt": attempt,
             "input": input,
+            "requests": requests,
             "context": {"id": "test", "version": 0, "items": len(items)},
         }
         task = Task(params, items, result._note, is_async(function), run.cancelled)
@@ -104,11 +146,14 @@ class Agent:
             timer.start()
         try:
             result.output = await run.call(function, task)
+        except TaskWaits as waits:
+            # Nothing of the context is stored.
+            result.asked, task.context = waits.question, [json.loads(item) for item in items]
         finally:
             if timer is not None:
                 timer.cancel()
         encode(result.output)
-        result.context = task.context
+        result.context, result.usage = task.context, task._usage
         result.change = difference(items, [encode(item) for item in task.context])
         return result
 

@@ -4,7 +4,7 @@ import asyncio
 from typing import Any, AsyncIterator, Callable, Iterable, Iterator, List, Mapping, Optional, TypeVar, Union
 
 from .client import Client
-from .views import BatchResult, ContextInfo, Event, Schedule, TaskInfo
+from .views import BatchResult, ContextInfo, Event, Schedule, TaskInfo, TaskLog
 
 T = TypeVar("T")
 
@@ -21,17 +21,21 @@ class AsyncClient:
         *,
         token: Optional[str] = None,
         token_file: Optional[str] = None,
+        cacert: Optional[str] = None,
         timeout_s: float = 30.0,
         retry_for_s: float = 60.0,
     ) -> None:
         self._client = Client(
-            server, token=token, token_file=token_file, timeout_s=timeout_s, retry_for_s=retry_for_s
+            server,
+            token=token,
+            token_file=token_file,
+            cacert=cacert,
+            timeout_s=timeout_s,
+            retry_for_s=retry_for_s,
         )
 
-    async def submit(
-        self, pool: str, input: Any, *, idempotency_key: Optional[str] = None, **fields: Any
-    ) -> TaskInfo:
-        return await _call(self._client.submit, pool, input, idempotency_key=idempotency_key, **fields)
+    async def submit(self, pool: str, input: Any, **fields: Any) -> TaskInfo:
+        return await _call(self._client.submit, pool, input, **fields)
 
     async def submit_many(self, pool: str, tasks: Iterable[Mapping[str, Any]]) -> List[BatchResult]:
         return await _call(self._client.submit_many, pool, list(tasks))
@@ -54,6 +58,12 @@ class AsyncClient:
 
     async def cancel(self, task: Union[str, TaskInfo]) -> TaskInfo:
         return await _call(self._client.cancel, task)
+
+    async def answer(self, task: Union[str, TaskInfo], answer: Any, *, request: Optional[str] = None) -> TaskInfo:
+        return await _call(self._client.answer, task, answer, request=request)
+
+    async def logs(self, task: Union[str, TaskInfo]) -> TaskLog:
+        return await _call(self._client.logs, task)
 
     async def retry(self, task: Union[str, TaskInfo]) -> TaskInfo:
         return await _call(self._client.retry, task)

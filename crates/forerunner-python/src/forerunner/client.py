@@ -9,7 +9,7 @@ from urllib.parse import quote, urlencode
 from .errors import ApiError, TaskFailed, Unreachable
 from .sse import read_events
 from .transport import Transport
-from .views import BatchResult, ContextInfo, Event, Schedule, TaskInfo
+from .views import BatchResult, ContextInfo, Event, Schedule, TaskInfo, TaskLog
 
 #: States in which a task has ended.
 ENDED = ("succeeded", "failed", "cancelled", "expired", "dead", "damaged")
@@ -28,7 +28,8 @@ class Client:
     """A client of one node. Any number of threads may use it.
 
     `server` is the address of the node; without it, `FORERUNNER_SERVER` or http://127.0.0.1:7077. The bearer token is
-    `token`, the content of `token_file`, or `FORERUNNER_TOKEN`. A call that is safe to repeat is repeated while the
+    `token`, the content of `token_file`, `FORERUNNER_TOKEN`, or the content of `FORERUNNER_TOKEN_FILE`. `cacert`, or
+    `FORERUNNER_CACERT`, is a file with authorities that sign the node's certificate, beside those of the system. A call that is safe to repeat is repeated while the
     node is full or away, for `retry_for_s` at most.
     """
 
@@ -38,21 +39,32 @@ class Client:
         *,
         token: Optional[str] = None,
         token_file: Optional[str] = None,
+        cacert: Optional[str] = None,
         timeout_s: float = 30.0,
         retry_for_s: float = 60.0,
     ) -> None:
-        self._http = Transport(server, token, token_file, timeout_s, retry_for_s)
+        self._http = Transport(server, token, token_file, cacert, timeout_s, retry_for_s)
 
-    def submit(self, pool: str, input: Any, *, idempotency_key: Optional[str] = None, **fields: Any) -> TaskInfo:
+    def submit(
+        self,
+        pool: str,
+        input: Any,
+        *,
+        idempotency_key: Optional[str] = None,
+        traceparent: Optional[str] = None,
+        **fields: Any,
+    ) -> TaskInfo:
         """Submits a task: `client.submit("coder", {"text": "hi"}, context="repo-42")`.
 
         `fields` are those of a submission: `context`, `priority`, `run_at`, `deadline`, `timeout`, `max_attempts`,
-        `labels`, `parent`. A key makes the submission safe to repeat; without one the client makes one.
+        `labels`, `parent`. A key makes the submission safe to repeat; without one the client makes one. `traceparent`
+        is the trace that the task belongs to (W3C Trace Context).
         """
         key = idempotency_key or str(uuid.uuid4())
         path = f"/v1/pools/{_part(pool)}/tasks"
         body = {"input": input, **fields}
-        return cast(TaskInfo, self._http.call("POST", path, body, {"Idempotency-Key": key}, repeat=True).body)
+        headers = {"Idempotency-Key": key, **({"traceparent": traceparent} if traceparent else {})}
+        return cast(TaskInfo, self._http.call("POST", path, body, headers, repeat=True).body)
 
     def submit_many(self, pool: str, tasks: Iterable[Mapping[str, Any]]) -> List[BatchResult]:
         """Submits any number of tasks, in order. A task has the fields of a submission, such as `{"input": 1}`.
@@ -124,6 +136,24 @@ class Client:
     def cancel(self, task: Union[str, TaskInfo]) -> TaskInfo:
         """Cancels a task. One that runs stays `running` until its agent has stopped."""
         return cast(TaskInfo, self._http.call("POST", f"{_task(task)}:cancel", repeat=True).body)
+
+    def answer(self, task: Union[str, TaskInfo], answer: Any, *, request: Optional[str] = None) -> TaskInfo:
+        """Answers what the agent of a task asked. The same answer once more changes nothing.
+
+        `answer` is the id or the kind of an option, `allow` or `reject`; any JSON value if there are no options.
+        `request` is the id of the question; without it, the one that is open.
+        """
+        if request is None:
+            asked = self.get(task).get("requests", [])
+            if not asked or "answer" in asked[-1]:
+                raise ValueError(f"the agent of {_task(task)} asks nothing now; read the task")
+            request = asked[-1]["id"]
+        body = {"request": request, "answer": answer}
+        return cast(TaskInfo, self._http.call("POST", f"{_task(task)}:answer", body, repeat=True).body)
+
+    def logs(self, task: Union[str, TaskInfo]) -> TaskLog:
+        """Returns the last lines of the log of a task, also while it runs."""
+        return cast(TaskLog, self._http.call("GET", f"{_task(task)}/logs", repeat=True).body)
 
     def retry(self, task: Union[str, TaskInfo]) -> TaskInfo:
         """Returns a task that ended without success to its queue."""

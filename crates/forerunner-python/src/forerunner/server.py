@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional
 from .context import Contexts, MissingContext, difference, encode
 from .errors import AgentError, TooLarge
 from .pipe import Limits, Pipe
+from .question import TaskWaits
 from .run import Run, is_async
 from .task import Task
 
@@ -16,7 +17,10 @@ if TYPE_CHECKING:
     from .agent import Agent
 
 #: The newest version of the protocol that this package speaks. It speaks all older ones.
-PROTOCOL = 2
+PROTOCOL = 3
+
+#: The version from which on agents ask, log and report what they used.
+_REPORTS_SINCE = 3
 
 #: Bytes of a task's output that stay free for its answer, if that is an error.
 _ANSWER_ROOM = 16_384
@@ -32,6 +36,7 @@ class Server:
         self._agent, self._pipe = agent, pipe
         self._contexts = Contexts()
         self._run: Optional[Run] = None
+        self._protocol = PROTOCOL
 
     async def serve(self) -> None:
         """Answers requests in their order. `task/cancel` alone is answered at once, by the thread that reads."""
@@ -86,9 +91,10 @@ class Server:
 
     async def _initialize(self, params: Dict[str, Any]) -> Dict[str, Any]:
         self._pipe.limits = Limits(params.get("limits"))
+        self._protocol = min(PROTOCOL, params["protocol"])
         await self._agent._warm()
         return {
-            "protocol": min(PROTOCOL, params["protocol"]),
+            "protocol": self._protocol,
             "agent": {"name": self._agent.name, "version": self._agent.version},
             "capabilities": {"contexts": self._agent.contexts, "streaming": True},
         }
@@ -97,6 +103,7 @@ class Server:
         run = self._run
         assert run is not None, "the thread that reads made it"
         self._pipe.begin_task()
+        task: Optional[Task] = None
         try:
             items = self._contexts.begin(params.get("context"))
             function = self._agent._function()
@@ -106,12 +113,15 @@ class Server:
         except MissingContext as error:
             self._fail(request, -32003, str(error), {})
         except asyncio.CancelledError:
-            self._fail(request, -32001, "the task stopped because it was cancelled", {})
+            self._fail(request, -32001, "the task stopped because it was cancelled", self._usage(task))
+        except TaskWaits as waits:
+            self._ask(request, waits.question, self._usage(task))
         except AgentError as error:
-            self._fail(request, error.code, str(error), error.data())
+            self._fail(request, error.code, str(error), {**error.data(), **self._usage(task)})
         except Exception as error:
             traceback.print_exc()
-            self._fail(request, -32603, f"{type(error).__name__}: {error}", {"retryable": True})
+            data = {"retryable": True, **self._usage(task)}
+            self._fail(request, -32603, f"{type(error).__name__}: {error}", data)
         finally:
             # The next task may have begun: the node sends it as soon as it has the answer.
             if self._run is run:
@@ -121,7 +131,7 @@ class Server:
         self, request: int, context: Optional[Dict[str, Any]], old: List[str], output: Any, task: Task
     ) -> None:
         try:
-            result: Dict[str, Any] = {"output": output}
+            result: Dict[str, Any] = {"output": output, **self._usage(task)}
             new = old if context is None else [encode(item) for item in task.context]
             change = difference(old, new)
             if change is not None:
@@ -136,7 +146,33 @@ class Server:
         if context is not None:
             self._contexts.commit(context, new)
 
+    def _usage(self, task: Optional[Task]) -> Dict[str, Any]:
+        has_some = task is not None and task._usage and self._protocol >= _REPORTS_SINCE
+        return {"usage": task._usage} if task is not None and has_some else {}
+
+    def _ask(self, request: int, question: Dict[str, Any], usage: Dict[str, Any]) -> None:
+        """Asks, and ends the turn: the task waits, and comes again with the answer."""
+        if self._protocol < _REPORTS_SINCE:
+            message = "the agent asks a person, which this node does not support; update the node"
+            self._fail(request, -32000, message, {"retryable": False})
+            return
+        run = self._run
+        assert run is not None, "the task runs until it is answered"
+        try:
+            encode(question)
+        except (TypeError, ValueError, RecursionError) as error:
+            self._fail(request, -32000, f"the question is no JSON: {error}", {"retryable": False})
+            return
+        asks = {"method": "task/ask", "params": {"task": run.task_id, **question}}
+        if not self._pipe.send(asks, self._pipe.room() - _ANSWER_ROOM):
+            self._fail(request, -32002, "the question is too long; ask less, or raise max_line_bytes of the pool", usage)
+            return
+        self._pipe.send({"id": request, "result": {"output": None, **usage}})
+
     def _notify(self, method: str, params: Dict[str, Any]) -> None:
+        if method == "log" and self._protocol < _REPORTS_SINCE:
+            print(params["text"], file=sys.stderr, flush=True)
+            return
         if self._run is None or self._run.task_id != params["task"]:
             return  # the task has ended, and the node would ignore it
         if not self._pipe.send({"method": method, "params": params}, self._pipe.room() - _ANSWER_ROOM):

@@ -2,9 +2,10 @@
 
 import json
 import threading
-from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Sized, TypeVar
+from typing import Any, Callable, Dict, Iterable, Iterator, List, Optional, Sequence, Sized, TypeVar, cast
 
 from .errors import TaskCancelled
+from .question import Option, Questions, question_of
 
 T = TypeVar("T")
 
@@ -35,6 +36,8 @@ class Task:
         self.depth: int = params.get("depth", 0)
         #: The time (RFC 3339) at which the node cancels the task.
         self.deadline: Optional[str] = params.get("deadline")
+        #: The trace of the task (W3C Trace Context), if it has one. Pass it on to what the task calls.
+        self.traceparent: Optional[str] = params.get("traceparent")
         #: The id of the conversation; `None` for a task without a context.
         self.context_id: Optional[str] = context["id"] if context else None
         #: The items of the conversation, as a list of its own. The node stores what the task changes if it succeeds.
@@ -42,6 +45,8 @@ class Task:
         self._notify = notify
         self._is_async = is_async
         self._cancelled = cancelled
+        self._questions = Questions(params.get("requests", ()))
+        self._usage: Dict[str, int] = {}
 
     @property
     def cancelled(self) -> bool:
@@ -71,6 +76,46 @@ class Task:
         """Sends a line for people to the clients that follow the task."""
         self._check_if_sync()
         self._notify("task/progress", {"task": self.id, "text": text[:_CHUNK_CHARACTERS]})
+
+    def log(self, text: str, level: str = "info") -> None:
+        """Writes to the log of the task. `level` is `debug`, `info`, `warn` or `error`. So does `print`."""
+        self._check_if_sync()
+        self._notify("log", {"task": self.id, "text": str(text)[:_CHUNK_CHARACTERS], "level": level})
+
+    def usage(self, **counts: int) -> None:
+        """Adds to what the task used: `task.usage(input_tokens=812)`. The task has the sum of all its attempts."""
+        for name, count in counts.items():
+            if not isinstance(count, int) or count < 0:
+                raise ValueError(f"usage {name}={count!r} is not valid; use a whole number from 0 on")
+            self._usage[name] = self._usage.get(name, 0) + count
+
+    def ask(
+        self,
+        prompt: str,
+        options: Sequence[Option] = (),
+        *,
+        kind: str = "question",
+        schema: Any = None,
+        details: Any = None,
+        timeout_s: Optional[float] = None,
+        key: Optional[str] = None,
+    ) -> Any:
+        """Returns the answer of a person: the id of an option, or any JSON value if there are no options.
+
+        The first time it ends the function, and the task waits without an agent. With the answer the function runs anew,
+        and this call returns it. So ask before effects. Do not catch `TaskWaits`.
+        """
+        self._check_if_sync()
+        return self._questions.ask(question_of(prompt, options, kind, schema, details, timeout_s), key)
+
+    def confirm(self, prompt: str, *, details: Any = None, timeout_s: Optional[float] = None) -> bool:
+        """Asks for a permission, and returns whether a person gave it. See `ask`."""
+        options = [
+            {"id": "allow", "name": "Allow", "kind": "allow_once"},
+            {"id": "reject", "name": "Reject", "kind": "reject_once"},
+        ]
+        answer = self.ask(prompt, options, kind="permission", details=details, timeout_s=timeout_s)
+        return cast(str, answer) == "allow"
 
     def track(self, items: Iterable[T], label: str, every: int = 1) -> Iterator[T]:
         """Yields the items, and reports how many are done after each `every` of them."""

@@ -38,6 +38,7 @@ class Transport:
         server: Optional[str],
         token: Optional[str],
         token_file: Optional[str],
+        cacert: Optional[str],
         timeout_s: float,
         retry_for_s: float,
     ) -> None:
@@ -52,6 +53,8 @@ class Transport:
         self._secure, self._host, self._port = parts.scheme == "https", parts.hostname, parts.port
         self._prefix = parts.path.rstrip("/")
         self._token, self._token_file = token, token_file
+        self._cacert = cacert or os.environ.get("FORERUNNER_CACERT")
+        self._tls: Optional[ssl.SSLContext] = None
 
     def call(
         self,
@@ -110,8 +113,7 @@ class Transport:
     ) -> "http.client.HTTPResponse":
         connection: http.client.HTTPConnection
         if self._secure:
-            context = ssl.create_default_context()
-            connection = http.client.HTTPSConnection(self._host, self._port, timeout=timeout_s, context=context)
+            connection = http.client.HTTPSConnection(self._host, self._port, timeout=timeout_s, context=self._context())
         else:
             connection = http.client.HTTPConnection(self._host, self._port, timeout=timeout_s)
         all_headers = {"Accept": "application/json", "Connection": "close", **self._authorization(), **headers}
@@ -127,16 +129,30 @@ class Transport:
             connection.close()
             raise
 
+    def _context(self) -> ssl.SSLContext:
+        if self._tls is None:
+            context = ssl.create_default_context()
+            if self._cacert:
+                try:
+                    context.load_verify_locations(self._cacert)
+                except (OSError, ssl.SSLError) as error:
+                    raise ValueError(
+                        f"the authorities in {self._cacert} cannot be read: {error}; correct cacert or FORERUNNER_CACERT"
+                    ) from error
+            self._tls = context
+        return self._tls
+
     def _authorization(self) -> Dict[str, str]:
-        token = self._token
-        if self._token_file:
+        token, path = self._token, self._token_file
+        if token is None and path is None:
+            token = os.environ.get("FORERUNNER_TOKEN") or None
+            path = os.environ.get("FORERUNNER_TOKEN_FILE") if token is None else None
+        if path:
             # Read for each call, since keys are rotated.
-            with open(self._token_file, encoding="utf-8") as file:
+            with open(path, encoding="utf-8") as file:
                 token = file.read().strip()
             if not token:
-                raise ValueError(f"the token file {self._token_file} is empty; write the key into it")
-        elif token is None:
-            token = os.environ.get("FORERUNNER_TOKEN")
+                raise ValueError(f"the token file {path} is empty; write the key into it")
         return {"Authorization": f"Bearer {token.strip()}"} if token else {}
 
 

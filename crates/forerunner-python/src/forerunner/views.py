@@ -10,6 +10,38 @@ class TaskError(TypedDict, total=False):
     message: str
 
 
+class Request(TypedDict, total=False):
+    """What an agent asked: with `answer` once a person gave one."""
+
+    id: str
+    kind: str
+    prompt: str
+    options: List[Dict[str, str]]
+    schema: Any
+    details: Any
+    asked_at: str
+    expires_at: str
+    answer: Any
+    answered_at: str
+
+
+class LogLine(TypedDict, total=False):
+    """A line of the log of a task. `source` is `agent` or `stderr`."""
+
+    at: str
+    attempt: int
+    source: str
+    level: str
+    text: str
+
+
+class TaskLog(TypedDict):
+    """The last lines of the log of a task, and how many older ones were dropped."""
+
+    lines: List[LogLine]
+    dropped: int
+
+
 class TaskInfo(TypedDict, total=False):
     """A task."""
 
@@ -38,6 +70,9 @@ class TaskInfo(TypedDict, total=False):
     wait_s: float
     service_s: float
     agent: str
+    requests: List[Request]
+    usage: Dict[str, int]
+    traceparent: str
 
 
 class BatchResult(TypedDict, total=False):
@@ -50,13 +85,16 @@ class BatchResult(TypedDict, total=False):
 
 
 class Event(TypedDict, total=False):
-    """An event of a task. `event` is `state`, `progress` (with `text`) or `output` (with `chunk`)."""
+    """An event of a task. `event` is `state`, `progress` (with `text`), `output` (with `chunk`), `asked` (with `request`)
+    or `log` (with `line`)."""
 
     seq: int
     at: str
     event: str
     text: str
     chunk: str
+    request: Request
+    line: LogLine
     state: str
     attempt: int
     error: Optional[TaskError]

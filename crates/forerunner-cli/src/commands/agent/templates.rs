@@ -18,12 +18,12 @@ const TYPESCRIPT: Files = files!("templates/typescript/":
 const RUST: Files = files!("templates/rust/": "Cargo.toml" "README.md");
 
 const PYTHON_PACKAGE: Files = files!("../../../../forerunner-python/src/forerunner/":
-    "__init__.py" "agent.py" "async_client.py" "client.py" "context.py" "errors.py" "pipe.py" "py.typed" "run.py"
-    "server.py" "sse.py" "task.py" "transport.py" "views.py");
+    "__init__.py" "agent.py" "async_client.py" "client.py" "context.py" "errors.py" "pipe.py" "py.typed"
+    "question.py" "run.py" "server.py" "sse.py" "task.py" "transport.py" "views.py");
 
 const TYPESCRIPT_PACKAGE: Files = files!("../../../../forerunner-typescript/dist/":
     "agent.d.ts" "agent.js" "client.d.ts" "client.js" "context.d.ts" "context.js" "errors.d.ts" "errors.js"
-    "index.d.ts" "index.js" "server.d.ts" "server.js" "sse.d.ts" "sse.js" "task.d.ts" "task.js" "transport.d.ts"
+    "https.d.ts" "https.js" "index.d.ts" "index.js" "question.d.ts" "question.js" "server.d.ts" "server.js" "sse.d.ts" "sse.js" "task.d.ts" "task.js" "transport.d.ts"
     "transport.js" "views.d.ts" "views.js");
 
 /// The program of the quick start, which the tests build and run.

@@ -1,0 +1,79 @@
+/** What an agent asks of a person. */
+
+import { createHash } from "node:crypto";
+
+/** One way to answer: its id, or an object with `name` and `kind` if they help. */
+export type Option = string | { id: string; name?: string; kind?: string };
+
+export type AskOptions = {
+  /** The ways to answer. Without any, every JSON value is an answer. */
+  options?: readonly Option[];
+  kind?: "question" | "permission";
+  /** A JSON schema of the answer. */
+  schema?: unknown;
+  /** What the question is about. */
+  details?: unknown;
+  /** How long the task waits for the answer, in seconds. */
+  timeoutS?: number;
+  /** The same for the same question; else the package makes one. */
+  key?: string;
+};
+
+/** A question as the protocol has it. */
+export type Question = {
+  prompt: string;
+  kind: string;
+  key: string;
+  options?: { id: string; name?: string; kind?: string }[];
+  schema?: unknown;
+  details?: unknown;
+  timeout_s?: number;
+};
+
+export type Asked = { key: string; answer?: unknown };
+
+/** Ends a task function that asked: the task waits for the answer, and the function then runs anew. */
+export class TaskWaits extends Error {
+  readonly question: Question;
+
+  constructor(question: Question) {
+    super(`the task waits for the answer to: ${question.prompt}`);
+    this.name = "TaskWaits";
+    this.question = question;
+  }
+}
+
+/** The questions of one run, and the answers to those of earlier runs. */
+export class Questions {
+  /** The question that nobody has answered. A function that catches everything waits as well. */
+  open: Question | undefined;
+  readonly #answers = new Map<string, unknown>();
+  readonly #times = new Map<string, number>();
+
+  constructor(requests: readonly Asked[]) {
+    for (const asked of requests) if ("answer" in asked) this.#answers.set(asked.key, asked.answer);
+  }
+
+  /** Returns the answer, or throws `TaskWaits`. */
+  ask(prompt: string, options: AskOptions): any {
+    const listed = options.options?.map((option) => (typeof option === "string" ? { id: option } : option));
+    const kind = options.kind ?? "question";
+    const key = options.key ?? this.#keyOf(JSON.stringify([kind, prompt, (listed ?? []).map(({ id }) => id)]));
+    if (this.#answers.has(key)) return this.#answers.get(key);
+    const question: Question = { prompt, kind, key };
+    if (listed?.length) question.options = listed;
+    if (options.schema !== undefined) question.schema = options.schema;
+    if (options.details !== undefined) question.details = options.details;
+    if (options.timeoutS !== undefined) question.timeout_s = options.timeoutS;
+    this.open = question;
+    throw new TaskWaits(question);
+  }
+
+  /** A question that a function asks again, as in a loop, is another question. */
+  #keyOf(text: string): string {
+    const hash = createHash("sha256").update(text).digest("hex").slice(0, 32);
+    const times = (this.#times.get(hash) ?? 0) + 1;
+    this.#times.set(hash, times);
+    return times === 1 ? hash : `${hash}-${times}`;
+  }
+}
