@@ -33,4 +33,5 @@ mod schedules;
 mod several_nodes;
 mod store_file;
 mod supply_chain;
+mod tenants;
 mod top;

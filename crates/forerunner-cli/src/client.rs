@@ -6,6 +6,7 @@ use actix_web::http::{Method, StatusCode, Uri, header};
 use anyhow::Context;
 use awc::{ClientRequest, error::SendRequestError};
 use forerunner_console::{Usage, json::Answer};
+use forerunner_core::TenantName;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -85,9 +86,14 @@ impl<'a> Call<'a> {
 }
 
 impl Client {
-    /// Builds a client for `http://host:port` or `https://host:port`, which shows `token`, and trusts the authorities in
-    /// `cacert` beside those of the system.
-    pub fn new(server: &str, token: Option<&str>, cacert: Option<&Path>) -> anyhow::Result<Self> {
+    /// Builds a client for `http://host:port` or `https://host:port`, which shows `token`, trusts the authorities in
+    /// `cacert` beside those of the system, and acts for `tenant`.
+    pub fn new(
+        server: &str,
+        token: Option<&str>,
+        cacert: Option<&Path>,
+        tenant: Option<&TenantName>,
+    ) -> anyhow::Result<Self> {
         let base = server.trim_end_matches('/').to_owned();
         let is_encrypted = base.starts_with("https://");
         if !is_encrypted && !base.starts_with("http://") {
@@ -105,6 +111,10 @@ impl Client {
         let http = match token {
             // It is in no argument of a process, and in no message.
             Some(token) => http.bearer_auth(token),
+            None => http,
+        };
+        let http = match tenant {
+            Some(tenant) => http.add_default_header(("Forerunner-Tenant", tenant.as_str())),
             None => http,
         };
         Ok(Self { base, http: http.finish() })
@@ -264,7 +274,7 @@ mod tests {
     #[test]
     fn addresses_without_http_are_refused() {
         for address in ["localhost:7077", "ftp://localhost", "http://", "http://bad host", "https://"] {
-            let error = Client::new(address, None, None).err().expect("not an address");
+            let error = Client::new(address, None, None, None).err().expect("not an address");
             assert_eq!(crate::exit::code(&error), 2, "{error}");
         }
     }

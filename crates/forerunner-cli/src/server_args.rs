@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use forerunner_core::TenantName;
 
 use crate::{client::Client, token};
 
@@ -25,11 +26,15 @@ pub struct ServerArgs {
     /// Authorities that sign the certificate of an https:// service, beside those of the system.
     #[arg(long, env = "FORERUNNER_CACERT", value_name = "FILE")]
     pub cacert: Option<PathBuf>,
+    /// The tenant to act for; all of them by default, if the key has all.
+    #[arg(long, env = "FORERUNNER_TENANT", value_name = "TENANT")]
+    pub tenant: Option<TenantName>,
 }
 
 impl ServerArgs {
     /// Returns a client of the service.
     pub fn client(&self) -> anyhow::Result<Client> {
-        Client::new(&self.server, token::find(self.token_file.as_deref())?.as_deref(), self.cacert.as_deref())
+        let token = token::find(self.token_file.as_deref())?;
+        Client::new(&self.server, token.as_deref(), self.cacert.as_deref(), self.tenant.as_ref())
     }
 }

@@ -205,9 +205,28 @@ name_type!(
     check_tenant_name
 );
 
+impl ContextId {
+    /// Wraps a name whose parts were checked.
+    pub(crate) fn unchecked(text: &str) -> Self {
+        Self(Arc::from(text))
+    }
+}
+
+impl IdempotencyKey {
+    /// Wraps a name whose parts were checked.
+    pub(crate) fn unchecked(text: &str) -> Self {
+        Self(Arc::from(text))
+    }
+}
+
 impl TenantName {
     /// The text of the tenant of tasks that name none.
     pub const DEFAULT: &str = "default";
+
+    /// Returns whether it is the tenant of tasks that name none.
+    pub fn is_default(&self) -> bool {
+        self.as_str() == Self::DEFAULT
+    }
 }
 
 impl Default for TenantName {

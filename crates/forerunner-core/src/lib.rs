@@ -45,6 +45,7 @@ mod task_event;
 mod task_log;
 mod task_spec;
 mod task_state;
+mod tenant_names;
 mod time;
 mod time_text;
 pub mod transition;
@@ -68,7 +69,9 @@ pub use ids::{
 pub use new_task::{Labels, NewTask};
 pub use payload::Payload;
 pub use placement::{IdleAgents, PlacementReason, PlacementRecord};
-pub use pool::{AgentRecord, PoolAction, PoolEvent, PoolMachine, PoolRules, PoolTally, ScaleDownOrder, Selection};
+pub use pool::{
+    AgentRecord, Isolation, PoolAction, PoolEvent, PoolMachine, PoolRules, PoolTally, ScaleDownOrder, Selection,
+};
 pub use priority::Priority;
 pub use queue::{POLL, QueueAction, QueueEvent, QueueMachine};
 pub use restart::{Circuit, RestartBudget, RestartPolicy};

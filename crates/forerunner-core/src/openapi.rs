@@ -12,7 +12,7 @@ use utoipa::{
 
 use crate::{
     AgentId, AgentRequest, ApiKeyId, ApiKeyName, ContextId, IdempotencyKey, LogLine, MAX_KEY_LEN, MAX_NAME_LEN, NodeId,
-    Payload, PoolName, Priority, ScheduleName, TaskError, TaskEventKind, TaskId, TaskState, Timestamp,
+    Payload, PoolName, Priority, ScheduleName, TaskError, TaskEventKind, TaskId, TaskState, TenantName, Timestamp,
 };
 
 macro_rules! schemas {
@@ -34,6 +34,7 @@ schemas! {
     ScheduleName: "Names a schedule.", text(MAX_NAME_LEN, "^[a-z0-9_-]+$");
     ApiKeyName: "Names who uses an API key.", text(MAX_NAME_LEN, "^[a-z0-9_-]+$");
     ApiKeyId: "Identifies an API key.", text(ApiKeyId::LEN, "^[0-9A-Za-z]{8}$");
+    TenantName: "Names a tenant.", text(MAX_NAME_LEN, "^[a-z0-9_-]+$");
     PoolName: "Names a pool.", text(MAX_NAME_LEN, "^[a-z0-9_-]+$");
     ContextId: "Names a conversation whose tasks share memory: visible ASCII characters.", text(MAX_KEY_LEN, "^[!-~]+$");
     IdempotencyKey: "Makes a submission repeatable: visible ASCII characters, unique within a pool.",

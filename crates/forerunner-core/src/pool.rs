@@ -1,6 +1,7 @@
 //! The pool's choices: which agents to start, stop and reclaim, and which agent gets which task.
 
 mod event;
+mod isolation;
 mod placing;
 mod record;
 mod residency;
@@ -17,6 +18,8 @@ mod tests;
 use serde::{Deserialize, Serialize};
 
 pub use event::{PoolAction, PoolEvent};
+pub use isolation::Isolation;
+use isolation::Tenants;
 pub use placing::Selection;
 pub use record::AgentRecord;
 use record::Blame;
@@ -44,6 +47,8 @@ pub struct PoolRules {
     pub restart: RestartPolicy,
     /// Most agents that start at the same time, at least 1.
     pub max_starting: u32,
+    /// What an agent may run after a task of one tenant.
+    pub isolation: Isolation,
     /// Makes the ids of this pool's agents differ from those of others; any random number.
     pub id_seed: u64,
 }
@@ -99,6 +104,8 @@ pub struct PoolMachine {
     budget: RestartBudget,
     circuit_reason: Option<String>,
     suspects: WaitingSuspects,
+    /// Whose tasks the pool was given.
+    tenants: Tenants,
     /// Slots asked of the queue and not yet filled or withdrawn.
     open_slots: usize,
     /// Of those, slots that the queue was asked to forget.
@@ -122,6 +129,7 @@ impl PoolMachine {
             budget: RestartBudget::new(rules.restart),
             circuit_reason: None,
             suspects: WaitingSuspects::default(),
+            tenants: Tenants::default(),
             open_slots: 0,
             withdrawing: 0,
             next_serial: 0,
@@ -284,11 +292,12 @@ impl PoolMachine {
 
     fn on_started(&mut self, agent: AgentId, pid: Option<u32>, now: Timestamp, actions: &mut Vec<PoolAction>) {
         let Some(record) = self.agents.get_mut(&agent) else { return };
+        record.pid = pid;
         if record.state != AgentState::Starting {
+            // Its instance was replaced between two tasks.
             return;
         }
         record.cold_start = Some(now.since(record.asked_at));
-        record.pid = pid;
         self.on_ready(agent, now, actions);
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Payload, TaskLog, Timestamp};
+use crate::{ApiKeyName, Payload, TaskLog, Timestamp};
 
 /// The fields of a submission that are written once.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -22,6 +22,9 @@ pub struct TaskSpec {
     /// When the task became known, if that was before its submission.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub announced_at: Option<Timestamp>,
+    /// The name of the key by which the task was submitted.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub submitted_by: Option<ApiKeyName>,
     /// Parts of the input that are stored elsewhere.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub parts: Vec<Part>,

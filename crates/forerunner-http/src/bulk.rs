@@ -44,6 +44,7 @@ fn request(action: BulkAction, asked: &BulkBody, now: Timestamp) -> Result<BulkR
     let place = asked.cursor.as_deref().map(cursor::read_task).transpose()?;
     let (before, after) = if action.is_oldest_first() { (None, place) } else { (place, None) };
     let filter = TaskFilter {
+        tenant: None,
         pool: asked.pool.clone(),
         states: asked.states.clone().unwrap_or_default(),
         context: asked.context.clone(),

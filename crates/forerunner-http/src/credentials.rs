@@ -8,7 +8,7 @@ use forerunner_service::{
     auth::{Auth, Denial, Permission, Scope},
 };
 
-use crate::{api::Api, error::Problem, forwarded::client_address};
+use crate::{api::Api, error::Problem, forwarded::client_address, headers};
 
 /// Returns the service for the caller of a request, if the caller may do what the call needs.
 ///
@@ -19,6 +19,13 @@ pub(crate) fn admit(
     peer: Option<SocketAddr>,
     needs: Permission,
 ) -> Result<Service, Problem> {
+    let caller = identify(api, headers, peer, needs)?;
+    // What anybody may see is the same for all tenants.
+    let tenant = if needs == Permission::Open { None } else { headers::tenant(headers)? };
+    tenant.map_or(Ok(caller.clone()), |tenant| Ok(caller.of_tenant(tenant)?))
+}
+
+fn identify(api: &Api, headers: &HeaderMap, peer: Option<SocketAddr>, needs: Permission) -> Result<Service, Problem> {
     let service = api.service();
     if matches!(service.auth(), Auth::Off) {
         return Ok(service.clone());

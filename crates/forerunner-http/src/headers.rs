@@ -4,13 +4,15 @@ use std::time::Duration;
 
 use actix_web::{
     HttpRequest,
-    http::header::{HeaderName, HeaderValue},
+    http::header::{HeaderMap, HeaderName, HeaderValue},
 };
-use forerunner_core::IdempotencyKey;
+use forerunner_core::{IdempotencyKey, TenantName};
 
 use crate::{error::Problem, problems};
 
 const PREFER: HeaderName = HeaderName::from_static("prefer");
+/// Names the tenant that a caller acts for.
+pub(crate) const TENANT: &str = "Forerunner-Tenant";
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// Names the preferences that the node applied (RFC 7240 §3).
 pub(crate) const PREFERENCE_APPLIED: HeaderName = HeaderName::from_static("preference-applied");
@@ -35,6 +37,17 @@ fn wait_secs(preference: &str) -> Option<u64> {
     let is_number = !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_digit());
     // Of digits alone, only too many cannot be read.
     is_number.then(|| value.parse().unwrap_or(u64::MAX))
+}
+
+/// Reads `Forerunner-Tenant`: the one tenant that a caller of several acts for.
+pub(crate) fn tenant(headers: &HeaderMap) -> Result<Option<TenantName>, Problem> {
+    let mut values = headers.get_all(TENANT);
+    let Some(value) = values.next() else { return Ok(None) };
+    if values.next().is_some() {
+        return Err(invalid(TENANT, "the request has several Forerunner-Tenant headers; send one".to_owned()));
+    }
+    let tenant = text(TENANT, value)?.parse();
+    tenant.map(Some).map_err(|error: forerunner_core::Error| invalid(TENANT, error.to_string()))
 }
 
 /// Reads `Idempotency-Key`, with or without the quotes of a structured field.

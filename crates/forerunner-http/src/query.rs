@@ -51,6 +51,7 @@ pub(crate) fn number(what: &str, text: &str) -> Result<u64, Problem> {
 /// Converts a query to a filter.
 pub(crate) fn filter(asked: &TasksQuery, now: Timestamp) -> Result<TaskFilter, Problem> {
     Ok(TaskFilter {
+        tenant: None,
         pool: asked.pool.as_deref().map(str::parse).transpose()?,
         states: asked.states.iter().map(|state| state.parse()).collect::<Result<_, _>>()?,
         context: asked.context.as_deref().map(str::parse).transpose()?,

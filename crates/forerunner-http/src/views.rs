@@ -5,8 +5,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use forerunner_core::{
-    AgentId, AgentRequest, AttemptRecord, ContextCost, ContextId, ErrorKind, Labels, Payload, PoolName, Priority, Task,
-    TaskError, TaskId, TaskState, Timestamp, human_duration,
+    AgentId, AgentRequest, ApiKeyName, AttemptRecord, ContextCost, ContextId, ErrorKind, Labels, Payload, PoolName,
+    Priority, Task, TaskError, TaskId, TaskState, Timestamp, human_duration,
 };
 use forerunner_service::status::{
     AgentStatus, ContextStatus, DecisionRecord, NodeStatus, PoolStatus, UnconfiguredPool,
@@ -60,6 +60,14 @@ pub(crate) struct TaskView<'a> {
     /// Its pool.
     #[schema(value_type = PoolName)]
     pool: &'a str,
+    /// The tenant that it belongs to; omitted if that is `default`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = forerunner_core::TenantName, nullable = false)]
+    tenant: Option<&'a str>,
+    /// The name of the key by which it was submitted; omitted if no key was needed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = forerunner_core::ApiKeyName, nullable = false)]
+    submitted_by: Option<&'a str>,
     /// Its state.
     state: TaskState,
     /// The input for the agent.
@@ -197,6 +205,8 @@ impl<'a> TaskView<'a> {
         Self {
             id: task.id,
             pool: task.pool.as_str(),
+            tenant: Some(task.tenant.as_str()).filter(|_| !task.tenant.is_default()),
+            submitted_by: task.spec.as_ref().and_then(|spec| spec.submitted_by.as_ref()).map(ApiKeyName::as_str),
             state: task.state,
             input: None,
             output: None,

@@ -37,6 +37,7 @@ SELECT c.name, c.version, c.size_bytes, c.items, c.updated_at,
     (SELECT coalesce(sum(octet_length(x.bytes)), 0)::int8 FROM shared_object_uses u JOIN shared_objects x ON x.object = u.object
         WHERE u.context = c.context)
 FROM contexts c WHERE c.pool = $1 AND c.name COLLATE \"C\" > $2 AND ($3::text IS NULL OR c.name = $3)
+    AND CASE WHEN $5::text IS NULL THEN true WHEN $5 = '' THEN strpos(c.name, ' ') = 0 ELSE starts_with(c.name, $5) END
 ORDER BY c.name COLLATE \"C\" LIMIT $4";
 
 impl Tx<'_> {
@@ -193,14 +194,16 @@ impl Tx<'_> {
     }
 
     pub async fn contexts(&self, filter: &ContextFilter) -> Sql<Vec<ContextSummary>> {
-        let after = filter.after.as_ref().map_or("", ContextId::as_str);
+        let after = filter.behind();
         let only = filter.context.as_ref().map(ContextId::as_str);
+        let tenant = filter.tenant_prefix();
         let limit = filter.limit.clamp(1, backend::PAGE_LIMIT + 1) as i64;
         let params = [
             (&filter.pool.as_str() as &(dyn ToSql + Sync), Type::TEXT),
             (&after, Type::TEXT),
             (&only, Type::TEXT),
             (&limit, Type::INT8),
+            (&tenant, Type::TEXT),
         ];
         let rows = self.query(LIST, &params).await?;
         let found = rows.iter().filter_map(|row| {

@@ -44,7 +44,7 @@ impl Tx<'_> {
         let rows = self.query("SELECT pool, context FROM context_queue WHERE id = $1", &which).await?;
         let contexts = rows.iter().filter_map(|row| {
             let (pool, context) = (get::<String>(row, 0).ok()?, get::<String>(row, 1).ok()?);
-            Some((PoolName::new(pool).ok()?, ContextId::new(context).ok()?))
+            Some((PoolName::new(pool).ok()?, ContextId::stored(context).ok()?))
         });
         let contexts: Vec<_> = contexts.collect();
         for (pool, context) in &contexts {

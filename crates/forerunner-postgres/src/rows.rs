@@ -181,7 +181,7 @@ pub(crate) fn optional_time(row: &Row, column: usize) -> Sql<Option<Timestamp>> 
 }
 
 pub(crate) fn context(row: &Row, column: usize) -> Sql<Option<ContextId>> {
-    let context = get::<Option<String>>(row, column)?.map(ContextId::new).transpose();
+    let context = get::<Option<String>>(row, column)?.map(ContextId::stored).transpose();
     context.map_err(|error| wrong(row, column, error))
 }
 

@@ -19,6 +19,7 @@ pub(crate) const MIGRATIONS: &[&str] = &[
     include_str!("../migrations/0010_model.sql"),
     include_str!("../migrations/0011_api_keys.sql"),
     LIVE,
+    include_str!("../migrations/0013_tenants.sql"),
 ];
 
 /// The step to one row a task, which `migration` finishes. No node of an earlier version may run beside it.

@@ -5,7 +5,7 @@
 
 use std::{collections::BTreeSet, sync::LazyLock};
 
-use forerunner_core::{ContextId, PoolName, TaskId, TaskState};
+use forerunner_core::{ContextId, PoolName, TaskId, TaskState, TenantName};
 use forerunner_store::{TaskFilter, TaskPage, backend};
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
@@ -57,6 +57,7 @@ impl Values {
     fn of(filter: &TaskFilter) -> Self {
         let mut all = Self(Vec::new());
         let text = |text: Option<&str>| text.map(str::to_owned);
+        all.add("t.tenant =", text(filter.tenant.as_ref().map(TenantName::as_str)), Type::TEXT);
         all.add("t.pool =", text(filter.pool.as_ref().map(PoolName::as_str)), Type::TEXT);
         if !filter.states.is_empty() && filter.pool.is_none() {
             let codes: Vec<i16> = filter.states.iter().map(|state| *state as i16).collect();
@@ -97,6 +98,8 @@ impl Values {
         let first = match filter.states[..] {
             // Through the table of those, which is short.
             [TaskState::Damaged] => "t.id = ANY (ARRAY(SELECT id FROM damaged))",
+            // Without it the index of tenants does not count.
+            _ if filter.tenant.as_ref().is_some_and(|tenant| !tenant.is_default()) => "t.tenant <> 'default'",
             _ => "true",
         };
         let conditions = std::iter::once(first.to_owned()).chain(conditions).collect::<Vec<_>>().join(" AND ");

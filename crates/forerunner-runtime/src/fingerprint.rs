@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forerunner_core::{ContextId, IdempotencyKey, NewTask, PoolName, TenantName, Timestamp};
+use forerunner_core::{ContextId, IdempotencyKey, NewTask, PoolName, TaskSpec, TenantName, Timestamp};
 use forerunner_store::KeyedTask;
 
 /// A submission with an idempotency key, for comparison with the stored one.
@@ -93,9 +93,11 @@ fn hash(new: &NewTask, form: &[u8], input: &[u8], timeout: Option<Duration>, max
         field(b"tenant");
         field(new.tenant.as_str().as_bytes());
     }
-    if let Some(spec) = &new.spec {
+    // Whoever submits it once more, it is the same task.
+    let spec = new.spec.as_ref().map(|spec| TaskSpec { submitted_by: None, ..TaskSpec::clone(spec) });
+    if let Some(spec) = spec.filter(|spec| *spec != TaskSpec::default()) {
         field(b"spec");
-        field(serde_json::to_string(spec).unwrap_or_default().as_bytes());
+        field(serde_json::to_string(&spec).unwrap_or_default().as_bytes());
     }
     *hasher.finalize().as_bytes()
 }
@@ -125,6 +127,17 @@ mod tests {
     fn inputs_are_compared_as_values() {
         assert!(same(&new(r#"{"a":1,"b":[2]}"#), &new(r#"{ "b": [2.0], "a": 1 }"#), DEFAULTS));
         assert!(!same(&new(r#"{"a":1}"#), &new(r#"{"a":2}"#), DEFAULTS));
+    }
+
+    #[test]
+    fn the_same_task_of_another_key_is_the_same_and_that_of_another_tenant_is_not() {
+        let by = |name: &str| {
+            let submitted_by = Some(forerunner_core::ApiKeyName::new(name).unwrap());
+            NewTask { spec: Some(Box::new(TaskSpec { submitted_by, ..TaskSpec::default() })), ..new("1") }
+        };
+        assert!(same(&by("ci"), &by("cd"), DEFAULTS) && same(&new("1"), &by("ci"), DEFAULTS));
+        let of_tenant = NewTask { tenant: TenantName::new("acme").unwrap(), ..new("1") };
+        assert!(!same(&new("1"), &of_tenant, DEFAULTS));
     }
 
     #[test]

@@ -69,6 +69,7 @@ metrics_list! {
     DESIRED Gauge "forerunner_agents_desired" ["pool"] "Agents that the pool should have.";
     COLD_START Histogram "forerunner_agent_cold_start_seconds" ["pool"] "Time from the start of an agent until it is ready.";
     FAILURES Counter "forerunner_agent_failures_total" ["pool"] "Agents that ended unexpectedly or never became ready.";
+    RENEWED Counter "forerunner_agents_renewed_total" ["pool"] "Instances of agents that were replaced so that the tasks of two tenants share none.";
     STALLS Counter "forerunner_agent_stalls_total" ["pool"] "Times an agent's code blocked its thread for more than 100 ms.";
     CIRCUIT Gauge "forerunner_pool_circuit_open" ["pool"] "1 while the agent circuit of the pool is open because agents fail too often, else 0.";
     DEPENDENCY_STATE Gauge "forerunner_dependency_circuit_state" ["pool"] "State of the dependency circuit on this node: 0 closed, 1 half-open, 2 open.";

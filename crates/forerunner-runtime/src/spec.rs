@@ -4,7 +4,7 @@ use std::{fmt, sync::Arc, time::Duration};
 
 use forerunner_context::Dictionary;
 use forerunner_core::{
-    DependencySettings, Error, PoolName, RestartPolicy, RetryPolicy, ScaleDownOrder, human_duration,
+    DependencySettings, Error, Isolation, PoolName, RestartPolicy, RetryPolicy, ScaleDownOrder, human_duration,
 };
 use forerunner_forecast::{FixedSettings, Objective, Policy, PolicyKind, PolicyLimits};
 use serde::{Deserialize, Serialize};
@@ -42,6 +42,8 @@ pub struct PoolSettings {
     pub cooldown: Duration,
     /// Which idle agent a scale-down stops first.
     pub scale_down: ScaleDownOrder,
+    /// What an agent may run after a task of one tenant.
+    pub isolation: Isolation,
     /// Limits of the queue.
     pub queue: QueueSettings,
     /// Defaults of tasks.
@@ -68,6 +70,7 @@ impl Default for PoolSettings {
             cold_start: Duration::from_secs(5),
             cooldown: Duration::from_secs(5),
             scale_down: ScaleDownOrder::default(),
+            isolation: Isolation::default(),
             queue: QueueSettings::default(),
             task: TaskSettings::default(),
             contexts: ContextSettings::default(),

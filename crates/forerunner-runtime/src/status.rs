@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use forerunner_core::{
     AgentCounts, AgentId, AgentState, ContextId, DependencyReport, NodeId, PoolName, ScheduleName, Task, TaskId,
-    TaskState, Timestamp, placement::PlacementRecord,
+    TaskState, TenantName, Timestamp, placement::PlacementRecord,
 };
 use forerunner_forecast::Objective;
 use forerunner_store::TaskCounts;
@@ -31,6 +31,10 @@ pub struct AgentStatus {
     pub state: AgentState,
     /// The task that it runs.
     pub task: Option<TaskId>,
+    /// The tenant of its newest task; omitted if that is `default`, or there was none.
+    #[serde(skip_serializing_if = "is_no_tenant")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub tenant: Option<TenantName>,
     /// The context that it used last.
     pub context: Option<ContextId>,
     /// Size of that context, in bytes.
@@ -50,6 +54,11 @@ pub struct AgentStatus {
     pub tasks: u64,
     /// Its process id, if it has a process of its own.
     pub pid: Option<u32>,
+}
+
+#[expect(clippy::ref_option, reason = "serde asks with a reference")]
+fn is_no_tenant(tenant: &Option<TenantName>) -> bool {
+    tenant.as_ref().is_none_or(TenantName::is_default)
 }
 
 /// An agent may have hundreds of resident contexts, and a pool hundreds of agents.
@@ -254,6 +263,10 @@ pub struct Submitted {
 pub struct ContextStatus {
     /// Its id.
     pub id: ContextId,
+    /// The tenant that it belongs to; omitted if that is `default`.
+    #[serde(skip_serializing_if = "TenantName::is_default")]
+    #[cfg_attr(feature = "openapi", schema(required = false))]
+    pub tenant: TenantName,
     /// The pool whose tasks use it.
     pub pool: PoolName,
     /// The number of its commits.

@@ -70,6 +70,7 @@ impl From<RuntimeError> for Error {
 
 impl From<Refusal> for Error {
     fn from(refusal: Refusal) -> Self {
+        let refusal = local_refusal(refusal);
         let detail = refusal.to_string();
         match refusal {
             Refusal::KeyReused { key, task } => Self::new(ProblemKind::KeyReused, detail)
@@ -94,6 +95,28 @@ impl From<Refusal> for Error {
     }
 }
 
+/// The refusal with the names that the client gave.
+fn local_refusal(refusal: Refusal) -> Refusal {
+    match refusal {
+        Refusal::KeyReused { key, task } => Refusal::KeyReused { key: key.to_local(), task },
+        Refusal::ContextsFull { pool, context, stored_bytes, limit_bytes } => {
+            Refusal::ContextsFull { pool, context: context.to_local(), stored_bytes, limit_bytes }
+        }
+        other => other,
+    }
+}
+
+/// The conflict with the names that the client gave.
+fn local_conflict(conflict: StateConflict) -> StateConflict {
+    match conflict {
+        StateConflict::NoContext { pool, context } => StateConflict::NoContext { pool, context: context.to_local() },
+        StateConflict::ContextInUse { context, task } => {
+            StateConflict::ContextInUse { context: context.to_local(), task }
+        }
+        other => other,
+    }
+}
+
 impl From<ScheduleConflict> for Error {
     fn from(conflict: ScheduleConflict) -> Self {
         let detail = conflict.to_string();
@@ -113,6 +136,7 @@ impl From<ScheduleConflict> for Error {
 
 impl From<StateConflict> for Error {
     fn from(mismatch: StateConflict) -> Self {
+        let mismatch = local_conflict(mismatch);
         let detail = mismatch.to_string();
         match mismatch {
             StateConflict::NoTask { task } => Self::new(ProblemKind::NoTask, detail).with("task", task.to_string()),

@@ -30,7 +30,7 @@ pub(crate) fn after_context(pool: &PoolName, context: &ContextId) -> String {
 pub(crate) fn read_context(cursor: &str) -> Result<(PoolName, ContextId), Error> {
     let refuse = || invalid(format!("cursor `{cursor}` is not valid; use `next` of the page before, unchanged"));
     let (pool, context) = cursor.strip_prefix(CURSOR_FORM).and_then(|text| text.split_once(':')).ok_or_else(refuse)?;
-    Ok((PoolName::new(pool).map_err(|_| refuse())?, ContextId::new(context).map_err(|_| refuse())?))
+    Ok((PoolName::new(pool).map_err(|_| refuse())?, ContextId::stored(context).map_err(|_| refuse())?))
 }
 
 /// Returns the cursor of the page of schedules that follows `last`.

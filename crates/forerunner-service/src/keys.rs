@@ -2,7 +2,7 @@
 
 use std::{net::IpAddr, time::Duration};
 
-use forerunner_core::{ApiKeyId, ApiKeyName};
+use forerunner_core::{ApiKeyId, ApiKeyName, TenantName};
 use metrics::gauge;
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -27,6 +27,15 @@ impl Service {
             Ok(scope) => Ok(self.scoped(scope)),
             Err(denial) => Err(refused(denial)),
         }
+    }
+
+    /// Returns this service for one tenant: what belongs to others is not there.
+    ///
+    /// # Errors
+    /// The caller belongs to another tenant.
+    pub fn of_tenant(&self, tenant: TenantName) -> Result<Self, Error> {
+        let scope = self.scope().of_tenant(tenant);
+        scope.inspect_err(|_| auth::count_refusal("forbidden")).map(|scope| self.scoped(scope))
     }
 
     /// Refuses what the caller may not do.
@@ -119,16 +128,18 @@ impl Service {
                 ring.statuses(self.time())
             }
         };
-        Ok(shown.into_iter().filter(|key| self.scope().covers(key.pools.as_ref())).collect())
+        Ok(shown.into_iter().filter(|key| self.scope().covers(key.tenant.as_ref(), key.pools.as_ref())).collect())
     }
 
     /// Makes a key.
     ///
     /// # Errors
-    /// It would have pools that the caller does not have; an active key has its name; there are too many.
-    pub async fn create_api_key(&self, new: NewApiKey) -> Result<Made, Error> {
-        if !self.scope().covers(new.pools.as_ref()) {
-            let detail = "a key cannot make one that uses more pools than itself; name pools of its own";
+    /// It would have a tenant or pools that the caller does not have; an active key has its name; there are too many.
+    pub async fn create_api_key(&self, mut new: NewApiKey) -> Result<Made, Error> {
+        new.tenant = new.tenant.or_else(|| self.scope().tenant().cloned());
+        if !self.scope().covers(new.tenant.as_ref(), new.pools.as_ref()) {
+            let detail =
+                "a key cannot make one that reaches more than itself; name its own tenant, and pools of its own";
             return Err(Error::new(ProblemKind::Forbidden, detail).with("needs", Permission::Admin.as_str()));
         }
         let made = auth::create(self.handle().api_keys(), new, self.caller_name(), self.time()).await?;
@@ -171,7 +182,7 @@ impl Service {
         Err(Error::new(ProblemKind::ApiKeyConflict, detail).with("key", id.as_str()))
     }
 
-    fn caller_name(&self) -> Option<ApiKeyName> {
+    pub(crate) fn caller_name(&self) -> Option<ApiKeyName> {
         self.scope().caller().map(|caller| caller.name.clone())
     }
 

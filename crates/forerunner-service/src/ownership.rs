@@ -1,6 +1,6 @@
 //! What belongs to the caller. The rest is answered as if it were not there.
 
-use forerunner_core::{NewTask, Payload, PoolName, Task, TaskError, TaskId};
+use forerunner_core::{ContextId, NewTask, Payload, PoolName, Task, TaskError, TaskId, TaskSpec, TenantName};
 use forerunner_runtime::Error as RuntimeError;
 use forerunner_store::{Refusal, StateConflict, TaskFilter};
 
@@ -18,17 +18,40 @@ impl Service {
         Err(RuntimeError::NoPool { pool: pool.chars().take(80).collect(), known }.into())
     }
 
-    /// Refuses a task of others as one that does not exist. It reads the task if the caller does not have all pools.
+    /// Refuses a task of others as one that does not exist. It reads the task if the caller does not have all pools, and
+    /// all tenants.
     pub(crate) async fn own_task(&self, id: TaskId) -> Result<(), Error> {
-        match self.scope().pools() {
-            None => Ok(()),
-            Some(_) => self.owned(self.handle().task(id).await?).map(drop),
+        match (self.scope().pools(), self.scope().tenant()) {
+            (None, None) => Ok(()),
+            _ => self.owned(self.handle().task(id).await?).map(drop),
         }
+    }
+
+    /// Returns the tenant that new tasks of the caller belong to.
+    pub(crate) fn tenant(&self) -> TenantName {
+        self.scope().tenant().cloned().unwrap_or_default()
+    }
+
+    /// Returns a context id of the caller as the store has it.
+    pub(crate) fn own_context(&self, id: &ContextId) -> ContextId {
+        id.to_local().of_tenant(&self.tenant())
+    }
+
+    /// Returns a submission as one of the caller: of its tenant, and with its name.
+    pub(crate) fn signed(&self, mut new: NewTask) -> NewTask {
+        new.tenant = self.tenant();
+        new.context = new.context.map(|context| self.own_context(&context));
+        new.idempotency_key = new.idempotency_key.map(|key| key.to_local().of_tenant(&new.tenant));
+        if let Some(name) = self.caller_name() {
+            let spec = new.spec.take().map(|spec| *spec).unwrap_or_default();
+            new.spec = Some(Box::new(TaskSpec { submitted_by: Some(name), ..spec }));
+        }
+        new
     }
 
     /// Refuses a task of others that was read.
     pub(crate) fn owned(&self, task: Task) -> Result<Task, Error> {
-        if self.scope().has_pool(task.pool.as_str()) {
+        if self.scope().has_pool(task.pool.as_str()) && self.scope().has_tenant(&task.tenant) {
             return Ok(self.shown(task));
         }
         Err(StateConflict::NoTask { task: task.id }.into())
@@ -51,7 +74,8 @@ impl Service {
     /// Restricts a filter to what the caller has.
     pub(crate) fn own_filter(&self, filter: TaskFilter) -> Result<TaskFilter, Error> {
         let pool = self.listed_pool(filter.pool.as_ref().map(PoolName::as_str))?.map(PoolName::new).transpose()?;
-        Ok(TaskFilter { pool, ..filter })
+        let context = filter.context.as_ref().map(|context| self.own_context(context));
+        Ok(TaskFilter { tenant: self.scope().tenant().cloned(), pool, context, ..filter })
     }
 
     /// Refuses a submission that the caller may not make.
@@ -67,7 +91,9 @@ impl Service {
     }
 
     /// Returns a task as the caller may see it.
-    pub(crate) fn shown(&self, task: Task) -> Task {
+    pub(crate) fn shown(&self, mut task: Task) -> Task {
+        task.context = task.context.map(|context| context.to_local());
+        task.idempotency_key = task.idempotency_key.map(|key| key.to_local());
         if self.scope().sees_payloads() {
             return task;
         }

@@ -56,6 +56,7 @@ impl Service {
     /// As [`Service::pool`]; the bounds contradict each other.
     pub async fn configure(&self, pool: &str, patch: PoolPatch) -> Result<PoolStatus, Error> {
         self.own_pool(pool)?;
+        self.scope().require_all_tenants("changes a pool")?;
         Ok(self.handle().configure(pool, patch).await?)
     }
 
@@ -65,6 +66,7 @@ impl Service {
     /// As [`Service::pool`]; the store does not answer.
     pub async fn pause(&self, pool: &str) -> Result<PoolStatus, Error> {
         self.own_pool(pool)?;
+        self.scope().require_all_tenants("pauses a pool")?;
         Ok(self.handle().pause(pool).await?)
     }
 
@@ -74,6 +76,7 @@ impl Service {
     /// As [`Service::pause`].
     pub async fn resume(&self, pool: &str) -> Result<PoolStatus, Error> {
         self.own_pool(pool)?;
+        self.scope().require_all_tenants("resumes a pool")?;
         Ok(self.handle().resume(pool).await?)
     }
 
@@ -83,7 +86,8 @@ impl Service {
     /// As [`Service::pool`].
     pub async fn agents(&self, pool: &str) -> Result<Vec<AgentStatus>, Error> {
         self.own_pool(pool)?;
-        Ok(self.handle().agents(pool).await?)
+        let agents = self.handle().agents(pool).await?;
+        Ok(agents.into_iter().map(|agent| self.shown_agent(agent)).collect())
     }
 
     /// Returns a pool's forecast, with its forecasts of the last hour.
@@ -141,5 +145,14 @@ impl Service {
         let forecast = pool.decision.as_ref().and_then(|newest| newest.decision.forecast);
         let announced = forecast.map_or(0, |forecast| forecast.announced.within_horizon);
         Ok(Scaler { agents, running, queued: pool.depth, announced, forecast: pool.desired })
+    }
+
+    /// Returns an agent as the caller may see it: without what it does for another tenant.
+    fn shown_agent(&self, agent: AgentStatus) -> AgentStatus {
+        if agent.tenant.as_ref().is_some_and(|tenant| !self.scope().has_tenant(tenant)) {
+            let resident = Vec::new();
+            return AgentStatus { task: None, tenant: None, context: None, context_bytes: 0, resident, ..agent };
+        }
+        AgentStatus { context: agent.context.map(|context| context.to_local()), ..agent }
     }
 }

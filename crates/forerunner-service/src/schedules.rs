@@ -12,8 +12,11 @@ impl Service {
     ///
     /// # Errors
     /// A field or the pool is refused, there is one of its name, or there are too many.
-    pub async fn create_schedule(&self, definition: ScheduleDefinition) -> Result<ScheduleStatus, Error> {
+    pub async fn create_schedule(&self, mut definition: ScheduleDefinition) -> Result<ScheduleStatus, Error> {
         check(&definition)?;
+        if definition.tenant.is_default() {
+            definition.tenant = self.tenant();
+        }
         self.may_schedule(&definition)?;
         Ok(self.handle().create_schedule(definition).await?)
     }
@@ -24,7 +27,7 @@ impl Service {
     /// There is none of the name, or the store does not answer.
     pub async fn schedule(&self, name: &ScheduleName) -> Result<ScheduleStatus, Error> {
         let schedule = self.handle().schedule(name).await?;
-        if self.scope().has_pool(schedule.definition.pool.as_str()) {
+        if self.has_schedule(&schedule) {
             return Ok(self.shown_schedule(schedule));
         }
         Err(ScheduleConflict::NotFound { name: name.clone() }.into())
@@ -42,7 +45,7 @@ impl Service {
         let after = cursor.map(cursor::read_schedule).transpose()?;
         let (schedules, more) = self.handle().schedules(after.as_ref(), limit).await?;
         let next = schedules.last().filter(|_| more).map(|last| cursor::after_schedule(&last.definition.name));
-        let own = schedules.into_iter().filter(|one| self.scope().has_pool(one.definition.pool.as_str()));
+        let own = schedules.into_iter().filter(|one| self.has_schedule(one));
         let schedules = own.map(|one| self.shown_schedule(one)).collect();
         Ok((schedules, next))
     }
@@ -84,15 +87,21 @@ impl Service {
 
     /// Refuses a schedule of others as one that does not exist.
     async fn own_schedule(&self, name: &ScheduleName) -> Result<(), Error> {
-        match self.scope().pools() {
-            None => Ok(()),
-            Some(_) => self.schedule(name).await.map(drop),
+        match (self.scope().pools(), self.scope().tenant()) {
+            (None, None) => Ok(()),
+            _ => self.schedule(name).await.map(drop),
         }
+    }
+
+    fn has_schedule(&self, schedule: &ScheduleStatus) -> bool {
+        let definition = &schedule.definition;
+        self.scope().has_pool(definition.pool.as_str()) && self.scope().has_tenant(&definition.tenant)
     }
 
     /// Refuses tasks of a schedule that the caller could not submit.
     fn may_schedule(&self, definition: &ScheduleDefinition) -> Result<(), Error> {
         self.own_pool(definition.pool.as_str())?;
+        self.scope().of_tenant(definition.tenant.clone())?;
         self.scope().check_priority(definition.priority)
     }
 

@@ -25,6 +25,7 @@ impl Service {
     pub async fn submit(&self, new: NewTask, wait: Option<Duration>) -> Result<Accepted, Error> {
         fields::check(&new)?;
         self.may_submit(&new).await?;
+        let new = self.signed(new);
         let (Submitted { task, created }, completion) = match wait {
             Some(_) => self.handle().submit_and_watch(new).await?,
             None => (self.handle().submit(new).await?, None),
@@ -64,7 +65,7 @@ impl Service {
             };
             match fault {
                 Some(fault) => refused.push((index, Err(fault))),
-                None => sound.push(task),
+                None => sound.push(self.signed(task)),
             }
         }
         let shown = |submitted: Submitted| Submitted { task: self.shown(submitted.task), ..submitted };

@@ -93,6 +93,10 @@ impl Service {
     /// The task does not exist, or the store or the pool does not answer.
     pub async fn placement(&self, id: TaskId) -> Result<PlacementStatus, Error> {
         self.own_task(id).await?;
-        Ok(self.handle().placement(id).await?)
+        let mut status = self.handle().placement(id).await?;
+        if let Some(record) = &mut status.placement {
+            record.context = record.context.to_local();
+        }
+        Ok(status)
     }
 }

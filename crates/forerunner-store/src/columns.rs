@@ -117,7 +117,7 @@ pub const COLUMNS: &[Column] = {
             Text,
             "context",
             |t| text(t.context.as_ref().map(ContextId::as_str)),
-            |c, t| set(&mut t.context, c.optional(|c| c.named(ContextId::new))),
+            |c, t| set(&mut t.context, c.optional(|c| c.named(ContextId::stored))),
         ),
         column(
             Task,
@@ -238,7 +238,7 @@ pub const COLUMNS: &[Column] = {
             Text,
             "key",
             |t| text(t.idempotency_key.as_ref().map(IdempotencyKey::as_str)),
-            |c, t| set(&mut t.idempotency_key, c.optional(|c| c.named(IdempotencyKey::new))),
+            |c, t| set(&mut t.idempotency_key, c.optional(|c| c.named(IdempotencyKey::stored))),
         ),
         column(
             Output,

@@ -30,6 +30,7 @@ mod property;
 mod random;
 mod schedules;
 mod sizes;
+mod tenants;
 
 pub use answers::*;
 pub use api_keys::*;
@@ -49,6 +50,7 @@ pub use peeks::*;
 pub use random::*;
 pub use schedules::*;
 pub use sizes::*;
+pub use tenants::*;
 
 /// Makes a test of each conformance case. The argument is the factory: `Fn() -> impl Future<Output = Arc<dyn Store>>`;
 /// each call makes a new store.
@@ -143,6 +145,8 @@ macro_rules! store_conformance {
             a_question_has_a_deadline_of_its_own
             what_a_submission_says_stays_with_its_task
             what_agents_report_stays_with_their_task
+            names_of_two_tenants_never_meet
+            tasks_are_listed_by_tenant
             random_operations_agree_with_a_simple_model
         }
     };

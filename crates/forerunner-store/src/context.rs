@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use forerunner_core::{ContextId, PoolName, TaskId, Timestamp};
+use forerunner_core::{ContextId, PoolName, TaskId, TenantName, Timestamp};
 
 /// A new version of a context.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -142,12 +142,32 @@ pub struct StoredContext {
 pub struct ContextFilter {
     /// Of this pool.
     pub pool: PoolName,
+    /// Of this tenant; of all if there is none.
+    pub tenant: Option<TenantName>,
     /// Only this one.
     pub context: Option<ContextId>,
     /// After this one, in the order of their ids' bytes: the last of the page before.
     pub after: Option<ContextId>,
     /// At most this many, 1 to 1,001: one more than a page, to see whether another page follows.
     pub limit: usize,
+}
+
+impl ContextFilter {
+    /// Returns whether a context belongs to the tenant of the filter.
+    pub(crate) fn is_of_tenant(&self, context: &ContextId) -> bool {
+        self.tenant.as_ref().is_none_or(|tenant| context.tenant().unwrap_or(TenantName::DEFAULT) == tenant.as_str())
+    }
+
+    /// Returns the name behind which the page begins.
+    pub fn behind(&self) -> &str {
+        let of_tenant = self.tenant.as_ref().filter(|tenant| !tenant.is_default()).map_or("", TenantName::as_str);
+        self.after.as_ref().map_or(of_tenant, ContextId::as_str)
+    }
+
+    /// Returns what stored names of the tenant begin with; empty for the default tenant, whose names have no space.
+    pub fn tenant_prefix(&self) -> Option<String> {
+        self.tenant.as_ref().map(|tenant| if tenant.is_default() { String::new() } else { format!("{tenant} ") })
+    }
 }
 
 /// A context, without its contents.

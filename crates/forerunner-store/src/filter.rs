@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use forerunner_core::{ContextId, PoolName, Task, TaskId, TaskState, Timestamp};
+use forerunner_core::{ContextId, PoolName, Task, TaskId, TaskState, TenantName, Timestamp};
 
 /// Which tasks to list or to change. A task must meet every condition that is set; an empty filter matches all tasks.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TaskFilter {
+    /// Of this tenant.
+    pub tenant: Option<TenantName>,
     /// Of this pool.
     pub pool: Option<PoolName>,
     /// In one of these states; in any state if there are none.
@@ -59,7 +61,8 @@ impl TaskFilter {
     /// Returns whether the filter has no condition, so that it matches every task.
     pub fn matches_all(&self) -> bool {
         let windows = [&self.created, &self.ended, &self.due];
-        self.pool.is_none()
+        self.tenant.is_none()
+            && self.pool.is_none()
             && self.states.is_empty()
             && self.context.is_none()
             && self.labels.is_empty()
@@ -68,7 +71,8 @@ impl TaskFilter {
 
     /// Returns whether a task meets every condition. The place in a listing (`before`, `after`) is not one of them.
     pub(crate) fn matches(&self, task: &Task) -> bool {
-        self.pool.as_ref().is_none_or(|pool| task.pool == *pool)
+        self.tenant.as_ref().is_none_or(|tenant| task.tenant == *tenant)
+            && self.pool.as_ref().is_none_or(|pool| task.pool == *pool)
             && (self.states.is_empty() || self.states.contains(&task.state))
             && self.context.as_ref().is_none_or(|context| task.context.as_ref() == Some(context))
             && self.labels.iter().all(|(key, value)| task.labels.get(key) == Some(value))

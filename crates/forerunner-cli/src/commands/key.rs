@@ -7,7 +7,9 @@ use forerunner_console::{
     Usage, fields,
     output::{Output, note, render, table},
 };
-use forerunner_core::{ApiKeyId, ApiKeyName, Clock, PoolName, Priority, Timestamp, format_duration, parse_duration};
+use forerunner_core::{
+    ApiKeyId, ApiKeyName, Clock, PoolName, Priority, TenantName, Timestamp, format_duration, parse_duration,
+};
 use forerunner_runtime::SystemClock;
 use forerunner_service::auth::{self, ApiKeyStatus, Made, Network, NewApiKey, Role, Token};
 use forerunner_store::Store;
@@ -121,6 +123,9 @@ pub struct RevokeArgs {
 pub struct GenerateArgs {
     #[command(flatten)]
     new: NewArgs,
+    /// The tenant whose tasks, contexts and schedules it reaches.
+    #[arg(long, value_name = "TENANT")]
+    tenant: Option<TenantName>,
     #[command(flatten)]
     out: OutArgs,
 }
@@ -141,11 +146,12 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 impl NewArgs {
-    fn into_new(self) -> NewApiKey {
+    fn into_new(self, tenant: Option<TenantName>) -> NewApiKey {
         let pools = (!self.pools.is_empty()).then(|| self.pools.into_iter().collect::<BTreeSet<_>>());
         NewApiKey {
             name: self.name,
             role: self.role,
+            tenant,
             pools,
             max_priority: self.max_priority,
             payloads: self.payloads,
@@ -167,7 +173,7 @@ pub async fn run(command: KeyCommand, out: &Output) -> anyhow::Result<()> {
 }
 
 async fn create(args: CreateArgs, out: &Output) -> anyhow::Result<()> {
-    let new = args.new.into_new();
+    let new = args.new.into_new(args.place.server.tenant.clone());
     let Some(store) = args.place.open().await? else {
         let call = Call::post("/v1/keys");
         return show_answer(&*args.place.server.client()?.send(call.body(&body(&new))).await?, &args.out, out);
@@ -216,7 +222,7 @@ fn generate(args: GenerateArgs, out: &Output) -> anyhow::Result<()> {
     if args.new.expires_in.is_some() {
         return Err(Usage("--expires-in is for keys in a store; write `expires_at` into the entry".to_owned()).into());
     }
-    let (token, key) = args.new.into_new().generate(None, now())?;
+    let (token, key) = args.new.into_new(args.tenant).generate(None, now())?;
     let mut entry = serde_json::to_value(&key)?;
     if let Some(members) = entry.as_object_mut() {
         members.remove("created_at");
@@ -247,6 +253,7 @@ fn body(new: &NewApiKey) -> Value {
     json!({
         "name": new.name,
         "role": new.role,
+        "tenant": new.tenant,
         "pools": new.pools,
         "max_priority": new.max_priority,
         "payloads": new.payloads,
@@ -306,13 +313,14 @@ fn render_list(answer: &Value) -> String {
             fields::text(key, "name"),
             fields::text(key, "role"),
             fields::text(key, "state"),
+            key["tenant"].as_str().unwrap_or("all").to_owned(),
             if pools.is_empty() { "all".to_owned() } else { pools.join(",") },
             fields::time(key, "expires_at"),
             fields::time(key, "last_used_on"),
             fields::text(key, "source"),
         ]
     };
-    let header = ["key", "name", "role", "state", "pools", "expires", "used on", "from"];
+    let header = ["key", "name", "role", "state", "tenant", "pools", "expires", "used on", "from"];
     render(&table(header, fields::list(answer, "keys").iter().map(row)))
 }
 
@@ -324,11 +332,11 @@ mod tests {
     fn a_row_shows_what_a_key_may_do() {
         let key = json!({
             "id": "abcdefgh", "name": "ci", "role": "submit", "state": "active", "source": "store", "pools": ["a", "b"],
-            "payloads": true, "expires_at": "2026-01-31T12:00:00Z",
+            "tenant": "acme", "payloads": true, "expires_at": "2026-01-31T12:00:00Z",
         });
         let shown = render_list(&json!({ "keys": [key] }));
         let row: Vec<_> = shown.lines().last().expect("a row").split_whitespace().collect();
-        assert_eq!(row[..7], ["abcdefgh", "ci", "submit", "active", "a,b", "2026-01-31", "12:00:00"]);
+        assert_eq!(row[..8], ["abcdefgh", "ci", "submit", "active", "acme", "a,b", "2026-01-31", "12:00:00"]);
     }
 
     #[test]

@@ -17,6 +17,8 @@ pub fn render(task: &Value) -> String {
     let rows = [
         ("id", fields::text(task, "id")),
         ("pool", fields::text(task, "pool")),
+        ("tenant", fields::text(task, "tenant")),
+        ("by", fields::text(task, "submitted_by")),
         ("state", fields::text(task, "state")),
         ("context", fields::text(task, "context")),
         ("parent", fields::text(task, "parent")),

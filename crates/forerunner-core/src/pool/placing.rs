@@ -74,7 +74,12 @@ impl PoolMachine {
         let mut warm = Vec::new();
         let (suspects, others): (Vec<_>, Vec<_>) = tasks.into_iter().partition(|task| task.is_suspect());
         suspects.into_iter().for_each(|task| self.quarantine(task));
+        let is_isolated = self.is_isolated(&others);
         for task in others {
+            if is_isolated {
+                self.place_by_tenant(task, now, actions);
+                continue;
+            }
             // A task without a context, in a pool without resident contexts, costs this check only.
             if task.context.is_some() || !self.residency.is_empty() {
                 warm.push(task);
@@ -124,6 +129,9 @@ impl PoolMachine {
             record.task = Some(task.id);
             record.state = AgentState::Busy;
             record.context.clone_from(&task.context);
+            if record.tenant.as_ref() != Some(&task.tenant) {
+                record.tenant = Some(task.tenant.clone());
+            }
             record.last_used = Some(now);
         });
         actions.push(PoolAction::Run { agent, task });

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{AgentCounts, AgentState, ContextId, TaskId, Timestamp};
+use crate::{AgentCounts, AgentState, ContextId, TaskId, TenantName, Timestamp};
 
 /// The pool's record of one agent.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,6 +13,8 @@ pub struct AgentRecord {
     pub task: Option<TaskId>,
     /// Whether that task may have cost an agent before: see [`crate::Task::is_suspect`].
     pub has_suspect: bool,
+    /// The tenant of its newest task.
+    pub tenant: Option<TenantName>,
     /// The context of its task: resident, or being restored.
     pub context: Option<ContextId>,
     /// Size of that context, in bytes.
@@ -64,6 +66,7 @@ impl AgentRecord {
             state: AgentState::Starting,
             task: None,
             has_suspect: false,
+            tenant: None,
             context: None,
             context_bytes: 0,
             draining: false,

@@ -11,7 +11,8 @@ pub(super) const fn at(secs: i64) -> Timestamp {
 
 pub(super) fn rules(min: u32, max: u32) -> PoolRules {
     let (stop, restart) = (ScaleDownOrder::LeastValuable, RestartPolicy::default());
-    PoolRules { min, max, cooldown: COOLDOWN, stop, restart, max_starting: 32, id_seed: 7 }
+    let isolation = Isolation::default();
+    PoolRules { min, max, cooldown: COOLDOWN, stop, restart, max_starting: 32, isolation, id_seed: 7 }
 }
 
 pub(super) fn machine(min: u32, max: u32) -> PoolMachine {

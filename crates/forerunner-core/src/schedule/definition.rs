@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{cron::CronTiming, timing::Timing};
 use crate::{
-    ContextId, Error, IdempotencyKey, Labels, NewTask, Payload, PoolName, Priority, ScheduleName, Timestamp,
-    duration::optional_duration, format_duration, ids::shortened,
+    ContextId, Error, IdempotencyKey, Labels, NewTask, Payload, PoolName, Priority, ScheduleName, TenantName,
+    Timestamp, duration::optional_duration, format_duration, ids::shortened,
 };
 
 /// The shortest interval of a schedule.
@@ -75,6 +75,10 @@ pub struct ScheduleDefinition {
     /// What the agent is given.
     #[cfg_attr(feature = "openapi", schema(value_type = serde_json::Value))]
     pub input: Payload,
+    /// The tenant that its tasks belong to. A caller that has one tenant leaves it out.
+    #[serde(default, skip_serializing_if = "TenantName::is_default")]
+    #[cfg_attr(feature = "openapi", schema(required = false))]
+    pub tenant: TenantName,
     /// The conversation that its tasks belong to.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub context: Option<ContextId>,
@@ -127,6 +131,7 @@ impl ScheduleDefinition {
             starts_at: None,
             at: None,
             input,
+            tenant: TenantName::default(),
             context: None,
             priority: Priority::default(),
             expires_after: None,
@@ -205,14 +210,15 @@ impl Schedule {
         let mut labels = definition.labels.clone();
         labels.entry(LABEL.to_owned()).or_insert_with(|| definition.name.as_str().to_owned());
         NewTask {
-            context: definition.context.clone(),
+            context: definition.context.as_ref().map(|context| context.of_tenant(&definition.tenant)),
+            tenant: definition.tenant.clone(),
             priority: definition.priority,
             run_at: Some(due),
             deadline: definition.expires_after.map(|after| due + after),
             timeout: definition.timeout,
             max_attempts: definition.max_attempts,
             labels,
-            idempotency_key: Some(key),
+            idempotency_key: Some(key.of_tenant(&definition.tenant)),
             ..NewTask::new(definition.pool.clone(), definition.input.clone())
         }
     }

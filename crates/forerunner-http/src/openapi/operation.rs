@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use forerunner_core::TenantName;
 use forerunner_service::auth::Permission;
 use serde_json::{Value, json};
 use utoipa::{
@@ -18,6 +19,7 @@ use utoipa::{
 
 use super::SCHEME;
 use crate::{
+    headers::TENANT,
     problems::{self, ProblemType},
     schema::ProblemSchema,
 };
@@ -149,6 +151,7 @@ impl Op {
         self.problems.extend(OF_ANY_CALL);
         if self.needs != Permission::Open {
             self.problems.extend(OF_KEYS);
+            self = self.header(TENANT, of::<TenantName>(), ABOUT_TENANT).mentions::<TenantName>();
         }
         for problems in by_status(&self.problems) {
             let content = Content::from(problem_content(self.refer::<ProblemSchema>(), &problems));
@@ -168,6 +171,7 @@ impl Op {
     }
 }
 
+const ABOUT_TENANT: &str = "The one tenant that the call is about. Only a key of several tenants has a choice.";
 const PROBLEM_JSON: &str = "application/problem+json";
 
 /// Problems with the header `Retry-After`.

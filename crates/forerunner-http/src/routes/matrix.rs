@@ -47,6 +47,15 @@ impl Node {
         made.token.reveal().to_owned()
     }
 
+    /// Makes a key of a role for a tenant, in all pools.
+    async fn key_of(&self, tenant: &str, role: Role) -> String {
+        let text = format!(r#"{{"name": "{tenant}-{0}", "role": "{0}", "tenant": "{tenant}"}}"#, role.as_str());
+        let new: NewApiKey = serde_json::from_str(&text).unwrap();
+        let made = create(self.running.store().as_ref(), new, None, self.api.service().time()).await.unwrap();
+        self.api.service().refresh_keys().await.unwrap();
+        made.token.reveal().to_owned()
+    }
+
     /// Returns status and body of an answer.
     async fn send(&self, request: TestRequest, key: Option<&str>) -> (u16, String) {
         let app = test::init_service(App::new().configure(|config| self.api.configure(config))).await;
@@ -171,6 +180,122 @@ async fn what_belongs_to_others_is_not_there() {
     assert_eq!(node.send(TestRequest::post().uri("/v1/tasks:move").set_json(body), Some(&key)).await.0, 404);
     let wider = serde_json::json!({ "name": "wider", "role": "submit" });
     assert_eq!(node.send(TestRequest::post().uri("/v1/keys").set_json(wider), Some(&key)).await.0, 403);
+    node.running.stop().await;
+}
+
+/// Submits a task of a tenant to a context of hers, and makes a schedule; returns the id of the task.
+async fn belongings(node: &Node, key: &str, tenant: &str) -> String {
+    let body = serde_json::json!({
+        "input": format!("s3cret of {tenant}"), "context": "c", "run_at": "2099-01-01T00:00:00Z",
+    });
+    let request = TestRequest::post().uri("/v1/pools/own/tasks").insert_header(("Idempotency-Key", "k")).set_json(body);
+    let (status, task) = node.send(request, Some(key)).await;
+    assert_eq!(status, 202, "{task}");
+    let name = format!("nightly-{tenant}");
+    let schedule = serde_json::json!({ "name": name, "pool": OWN, "every": "1h", "input": 1, "context": "c" });
+    let made = node.send(TestRequest::post().uri("/v1/schedules").set_json(schedule), Some(key)).await;
+    assert_eq!(made.0, 201, "{}", made.1);
+    serde_json::from_str::<serde_json::Value>(&task).unwrap()["id"].as_str().unwrap().to_owned()
+}
+
+/// A valid body for each call that has one.
+fn with_body(request: TestRequest, method: &str, path: &str) -> TestRequest {
+    match (method, path) {
+        ("POST", "/v1/pools/{pool}/tasks") => request.set_json(serde_json::json!({ "input": 1 })),
+        ("POST", "/v1/pools/{pool}/tasks:batch") => request.set_json(serde_json::json!({ "tasks": [{ "input": 1 }] })),
+        ("PATCH", "/v1/pools/{pool}") => request.set_json(serde_json::json!({ "max": 3 })),
+        ("PATCH", "/v1/tasks/{id}") => request.set_json(serde_json::json!({ "priority": 5 })),
+        ("PATCH", "/v1/schedules/{schedule}") => request.set_json(serde_json::json!({ "enabled": false })),
+        ("POST", "/v1/tasks/{id}:answer") => request.set_json(serde_json::json!({ "request": "r", "answer": 1 })),
+        ("POST", path) if path.starts_with("/v1/tasks:") => {
+            let moves = path.ends_with(":move");
+            request.set_json(if moves {
+                serde_json::json!({ "all": true, "to": OTHER })
+            } else {
+                serde_json::json!({ "all": true })
+            })
+        }
+        _ => request,
+    }
+}
+
+/// Roles × calls × own and other tenant. Each call about a task, a schedule or a key of another tenant is answered as if
+/// there were none, to every role; and no answer of any call has anything of the other tenant.
+#[actix_web::test]
+async fn what_belongs_to_another_tenant_is_not_there_for_any_role() {
+    let node = Node::start().await;
+    let [acme, bolt] = [node.key_of("acme", Role::Admin).await, node.key_of("bolt", Role::Admin).await];
+    let tasks = [belongings(&node, &acme, "acme").await, belongings(&node, &bolt, "bolt").await];
+    assert_ne!(tasks[0], tasks[1], "the same idempotency key is another one for another tenant");
+    let (_, foreign_keys) = node.send(TestRequest::get().uri("/v1/keys"), Some(&bolt)).await;
+    let foreign_keys: serde_json::Value = serde_json::from_str(&foreign_keys).unwrap();
+    let foreign_key = foreign_keys["keys"][0]["id"].as_str().unwrap();
+    let mut cells = 0;
+    for role in Role::ALL {
+        let key = if *role == Role::Admin { acme.clone() } else { node.key_of("acme", *role).await };
+        for call in calls() {
+            let of_foreign =
+                call.path.replace("{schedule}", "nightly-bolt").replace("{key}", foreign_key).replace("{pool}", OWN);
+            let asked = request(call.method, &of_foreign, OWN, &tasks[1]);
+            let asked = with_body(asked, call.method, call.path);
+            let (status, body) = node.send(asked, Some(&key)).await;
+            let place = format!("{} {} as {}: {status} {body}", call.method, call.path, role.as_str());
+            let is_blind = call.needs == Permission::ReadPayloads && !role.sees_payloads();
+            let may = role.may(call.needs) && !is_blind;
+            let is_named = ["{id}", "{schedule}", "{key}"].iter().any(|part| call.path.contains(part));
+            assert!(!may || !is_named || status == 404, "{place}");
+            let is_open = call.needs == Permission::Open;
+            let marks = ["s3cret of bolt", "nightly-bolt\"", "bolt-admin", "\"bolt\""];
+            assert!(is_open || !marks.iter().any(|mark| body.contains(mark)), "{place}");
+            cells += 1;
+        }
+    }
+    assert_eq!(cells, calls().count() * Role::ALL.len());
+    // Nothing of it was changed, and it is all there for its own tenant.
+    let (_, own) = node.send(TestRequest::get().uri(&format!("/v1/tasks/{}", tasks[1])), Some(&bolt)).await;
+    assert!(
+        own.contains("s3cret of bolt") && own.contains("\"context\":\"c\"") && own.contains("\"priority\":4"),
+        "{own}"
+    );
+    assert!(own.contains("\"submitted_by\":\"bolt-admin\"") && own.contains("\"tenant\":\"bolt\""), "{own}");
+    let (status, own) = node.send(TestRequest::get().uri("/v1/schedules/nightly-bolt"), Some(&bolt)).await;
+    assert!(status == 200 && own.contains("\"enabled\":true"), "{own}");
+    node.running.stop().await;
+}
+
+#[actix_web::test]
+async fn an_operator_has_all_tenants_or_acts_for_one() {
+    let node = Node::start().await;
+    let [acme, bolt] = [node.key_of("acme", Role::Submit).await, node.key_of("bolt", Role::Submit).await];
+    let text = r#"{"name": "root", "role": "admin"}"#;
+    let made =
+        create(node.running.store().as_ref(), serde_json::from_str(text).unwrap(), None, node.api.service().time());
+    let root = made.await.unwrap().token.reveal().to_owned();
+    node.api.service().refresh_keys().await.unwrap();
+    for (key, name) in [(&acme, "acme"), (&bolt, "bolt")] {
+        let body = serde_json::json!({ "input": name, "context": "c", "run_at": "2099-01-01T00:00:00Z" });
+        let request = TestRequest::post().uri("/v1/pools/own/tasks").set_json(body);
+        assert_eq!(node.send(request, Some(key)).await.0, 202);
+    }
+    let list = |tenant: Option<&str>| {
+        let request = TestRequest::get().uri("/v1/tasks?context=c");
+        tenant
+            .map_or(TestRequest::get().uri("/v1/tasks"), |tenant| request.insert_header(("Forerunner-Tenant", tenant)))
+    };
+    let (_, all) = node.send(list(None), Some(&root)).await;
+    assert!(all.contains("\"tenant\":\"acme\"") && all.contains("\"tenant\":\"bolt\""), "{all}");
+    let (_, one) = node.send(list(Some("acme")), Some(&root)).await;
+    assert!(one.contains("\"tenant\":\"acme\"") && !one.contains("bolt"), "{one}");
+    let (status, body) = node.send(list(Some("bolt")), Some(&acme)).await;
+    assert!(status == 403 && body.contains("belongs to tenant `acme`"), "{status} {body}");
+    for bad in ["Bolt", "a b", ""] {
+        assert_eq!(node.send(list(Some(bad)), Some(&root)).await.0, 400, "{bad}");
+    }
+    let operator = node.key_of("acme", Role::Operate).await;
+    let pause = || TestRequest::post().uri("/v1/pools/own:pause");
+    let (status, body) = node.send(pause(), Some(&operator)).await;
+    assert!(status == 403 && body.contains("for all tenants"), "a pool belongs to all of them: {status} {body}");
+    assert_eq!(node.send(pause(), Some(&root)).await.0, 200);
     node.running.stop().await;
 }
 

@@ -4,14 +4,14 @@ use std::{rc::Rc, sync::Arc, task::Poll, time::Duration};
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use forerunner_core::{
-    AgentId, ContextId, Outcome, Task, TaskId, TaskReport,
+    AgentId, ContextId, Outcome, Task, TaskId, TaskReport, TenantName,
     placement::{AgentContexts, ResidentEntry, Restored, Room},
 };
 use futures_util::task::noop_waker_ref;
 use tokio::sync::Notify;
 
 use super::{
-    AgentDeps, AgentError, Driver, DriverFactory, ResidentContext, ResidentContexts, StartRequest,
+    AgentDeps, AgentError, Driver, DriverFactory, ResidentContext, ResidentContexts,
     attempt::{Attempt, ContextOutcome, Finished},
     cancel::{CancelHandle, CancelReason},
     messages::{AgentDown, AgentLinks, AgentReady, AgentStarted, Run, StopAgent, StopRun},
@@ -31,13 +31,15 @@ use crate::{
 /// is durable, in both cases. However the actor ends, its guard reports that to the pool.
 pub(crate) struct AgentActor {
     pub(super) guard: DownGuard,
-    factory: Arc<dyn DriverFactory>,
+    pub(super) factory: Arc<dyn DriverFactory>,
     pub(super) deps: Arc<AgentDeps>,
-    metrics: Arc<PoolMetrics>,
+    pub(super) metrics: Arc<PoolMetrics>,
     pub(super) driver: Option<Box<dyn Driver>>,
-    cached: Option<Box<Memory>>,
+    /// The tenant whose tasks the instance ran; `None` for an instance that ran none.
+    pub(super) serves: Option<TenantName>,
+    pub(super) cached: Option<Box<Memory>>,
     /// The cost of restoring the last task's context, until the pool has it.
-    restored: Option<Restored>,
+    pub(super) restored: Option<Restored>,
     /// Whether the pool's newest report lists resident contexts.
     reported_contexts: bool,
     /// Contexts that were deleted while the actor did not have the driver.
@@ -51,15 +53,15 @@ pub(crate) struct AgentActor {
     pub(super) begun: u64,
     /// The cancel handle of a finished attempt, for reuse by the next one.
     spare_cancel: Option<CancelHandle>,
-    current: Option<Current>,
+    pub(super) current: Option<Current>,
     /// Ends the watch over an idle instance, which then returns the driver.
     watch: Option<Rc<Notify>>,
-    stopping: Option<Duration>,
+    pub(super) stopping: Option<Duration>,
 }
 
 /// The current task.
-struct Current {
-    task: Arc<Task>,
+pub(super) struct Current {
+    pub(super) task: Arc<Task>,
     cancel: CancelHandle,
     /// Whether the agent becomes ready only after the end is settled, for any task.
     await_settle: bool,
@@ -70,7 +72,7 @@ struct Current {
 /// Reports to the pool when its actor is dropped, also after a panic.
 pub(super) struct DownGuard {
     pub(super) agent: AgentId,
-    links: AgentLinks,
+    pub(super) links: AgentLinks,
     /// Why the actor ended; `None` if it was stopped on request.
     reason: Option<String>,
 }
@@ -97,6 +99,7 @@ impl AgentActor {
             deps,
             metrics,
             driver: None,
+            serves: None,
             cached: None,
             restored: None,
             reported_contexts: false,
@@ -183,13 +186,17 @@ impl AgentActor {
     }
 
     /// Begins the current task, if the actor has the driver.
-    fn begin(&mut self, ctx: &mut Context<Self>) {
-        if self.current.is_none() {
-            return self.watch_idle(ctx);
+    pub(super) fn begin(&mut self, ctx: &mut Context<Self>) {
+        let Some(current) = &self.current else { return self.watch_idle(ctx) };
+        if self.is_used_up(Some(&current.task.tenant)) {
+            return self.renew(ctx);
         }
         self.tell_driver();
         let Some(current) = &self.current else { return };
         let Some(driver) = self.driver.take() else { return };
+        if self.serves.is_none() {
+            self.serves = Some(current.task.tenant.clone());
+        }
         let attempt = Attempt {
             task: current.task.clone(),
             driver,
@@ -250,7 +257,10 @@ impl AgentActor {
     }
 
     /// Reports to the pool that the agent can take another task.
-    fn be_ready(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn be_ready(&mut self, ctx: &mut Context<Self>) {
+        if self.is_used_up(None) {
+            return self.renew(ctx);
+        }
         let is_about_contexts = self.restored.is_some() || self.reported_contexts;
         let memory = if is_about_contexts { Some(Box::new(self.resident_contexts())) } else { None };
         self.guard.links.ready.send(AgentReady { agent: self.guard.agent, memory });
@@ -307,12 +317,12 @@ impl AgentActor {
         Some(Box::new(node.contexts.insert(pool, context.cached)))
     }
 
-    fn settle_unbegun(&self, task: &Task) {
+    pub(super) fn settle_unbegun(&self, task: &Task) {
         self.guard.links.settle.send(Settle::without_run(task.id, task.epoch, Outcome::Released));
     }
 
     /// Stops the instance and ends the actor. `reason` is `None` if the agent was stopped on request.
-    fn end(&mut self, reason: Option<String>, grace: Duration, ctx: &mut Context<Self>) {
+    pub(super) fn end(&mut self, reason: Option<String>, grace: Duration, ctx: &mut Context<Self>) {
         if let Some(reason) = &reason {
             tracing::warn!(pool = %self.deps.pool.name, agent = %self.guard.agent, reason, "an agent ended unexpectedly");
         }
@@ -331,18 +341,7 @@ impl Actor for AgentActor {
     type Context = Context<Self>;
 
     fn started(&mut self, ctx: &mut Self::Context) {
-        let dictionary = self.deps.codecs.dictionary().cloned();
-        let request = StartRequest { agent: self.guard.agent, pool: self.deps.pool.name.clone(), dictionary };
-        let factory = self.factory.clone();
-        // The call is inside the future, so that a panic of the factory itself is caught as well.
-        let start = async move {
-            let start = std::panic::AssertUnwindSafe(async { factory.start(request).await });
-            futures_util::FutureExt::catch_unwind(start).await
-        };
-        ctx.spawn(start.into_actor(self).map(|started, agent, ctx| {
-            let started = started.unwrap_or_else(|_| Err(AgentError::lost("the agent panicked while it started")));
-            agent.on_started(started, ctx);
-        }));
+        ctx.spawn(self.start_instance().into_actor(self).map(|started, agent, ctx| agent.on_started(started, ctx)));
     }
 }
 

@@ -12,6 +12,7 @@ mod error;
 mod held;
 pub mod items;
 pub(crate) mod messages;
+mod renewal;
 
 pub(crate) use actor::AgentActor;
 pub(crate) use cancel::CancelReason;

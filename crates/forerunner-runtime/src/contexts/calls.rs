@@ -1,6 +1,6 @@
 //! The calls of a handle that concern contexts.
 
-use forerunner_core::{ContextId, PoolName, placement::RestoreCost};
+use forerunner_core::{ContextId, PoolName, TenantName, placement::RestoreCost};
 use forerunner_store::{ContextFilter, ContextSummary, StateConflict};
 
 use crate::{
@@ -17,20 +17,22 @@ impl Handle {
     /// [`Error::NoPool`], [`StateConflict::NoContext`], [`Error::Store`].
     pub async fn context(&self, pool: Option<&str>, id: ContextId) -> Result<ContextStatus, Error> {
         for (pool, entry) in self.candidates(pool)? {
-            let filter = ContextFilter { pool: pool.clone(), context: Some(id.clone()), after: None, limit: 1 };
+            let filter =
+                ContextFilter { pool: pool.clone(), tenant: None, context: Some(id.clone()), after: None, limit: 1 };
             let Some(found) = self.shared.deps.store.contexts(filter).await?.pop() else { continue };
             return Ok(status(found, pool, &agents_of(entry).await?));
         }
         Err(self.no_context(pool, id))
     }
 
-    /// Lists contexts by pool and id, at most `limit` (1 to 1,000): those of one pool or of all, after the last one of the
-    /// page before.
+    /// Lists contexts by pool and id, at most `limit` (1 to 1,000): those of one tenant or of all, of one pool or of all,
+    /// after the last one of the page before.
     ///
     /// # Errors
     /// [`Error::NoPool`], [`Error::Store`].
     pub async fn contexts(
         &self,
+        tenant: Option<&TenantName>,
         pool: Option<&str>,
         after: Option<(PoolName, ContextId)>,
         limit: usize,
@@ -45,7 +47,8 @@ impl Handle {
             // One context more than requested shows whether another page follows.
             let left = limit + 1 - page.contexts.len();
             let is_first_page = after.is_none();
-            let filter = ContextFilter { pool: name.clone(), context: None, after, limit: left };
+            let filter =
+                ContextFilter { pool: name.clone(), tenant: tenant.cloned(), context: None, after, limit: left };
             let found = self.shared.deps.store.contexts(filter).await?;
             if found.is_empty() && is_first_page && entry.is_none() && pool.is_some() {
                 return Err(self.no_pool(name.as_str()));
@@ -130,6 +133,7 @@ fn status(found: ContextSummary, pool: PoolName, agents: &[AgentStatus]) -> Cont
     let is_warm = |(context, version): &(ContextId, u64)| *context == found.context && *version >= found.version;
     let warm = agents.iter().filter(|agent| agent.resident.iter().any(is_warm));
     ContextStatus {
+        tenant: found.context.tenant().and_then(|tenant| TenantName::new(tenant).ok()).unwrap_or_default(),
         pool,
         version: found.version,
         size_bytes: found.size_bytes,

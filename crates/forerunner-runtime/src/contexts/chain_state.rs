@@ -139,7 +139,7 @@ impl Step {
     fn base(context: &ContextId, next: &Snapshot, codecs: &PoolCodecs) -> Result<Self, Error> {
         let codec = codecs.writer(context, next.items(), true);
         let frame = codec.full(next)?;
-        let pieces = codecs.pieces(&codec)?;
+        let pieces = codecs.pieces(context, &codec)?;
         let chain_state = ChainState::of_base(&frame, next, &pieces)?;
         Ok(Self { frame, pieces, chain_state, compaction: None })
     }
@@ -172,7 +172,7 @@ impl ChainState {
         }
         let is_long = self.chain.len() + FRAMES_LEFT > next.limits().chain_frames;
         let is_long = is_long || matches!(advice, Some(CompactionReason::DeadBytes { .. }));
-        let pieces = codecs.pieces(&codec)?;
+        let pieces = codecs.pieces(&memory.context, &codec)?;
         self.named.extend(by_name(&pieces));
         let is_due = advice.is_some() || is_long || self.probe.is_due(next.size_bytes());
         let compaction = (is_due && self.slot.is_none()).then(|| {

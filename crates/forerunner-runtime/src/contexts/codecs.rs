@@ -51,9 +51,9 @@ impl PoolCodecs {
     ///
     /// # Errors
     /// When an item does not fit into a frame of its own.
-    pub(super) fn pieces(&self, codec: &Codec) -> Result<Vec<SharedObject>, Error> {
+    pub(super) fn pieces(&self, context: &ContextId, codec: &Codec) -> Result<Vec<SharedObject>, Error> {
         let mut shared = lock(&self.shared);
-        let items = codec.bases().iter().map(|item| shared.piece(item));
+        let items = codec.bases().iter().map(|item| shared.piece(context, item));
         let dictionary = codec.dictionary().map(|dictionary| {
             let name = *blake3::hash(dictionary.bytes()).as_bytes();
             Ok(SharedObject { kind: SharedObjectKind::Dictionary, name, bytes: dictionary.bytes().into() })
@@ -65,7 +65,11 @@ impl PoolCodecs {
     ///
     /// # Errors
     /// When an object does not have the form of its kind.
-    pub(super) fn reader<'a>(&self, pieces: impl Iterator<Item = &'a SharedObject>) -> Result<Codec, Error> {
+    pub(super) fn reader<'a>(
+        &self,
+        context: &ContextId,
+        pieces: impl Iterator<Item = &'a SharedObject>,
+    ) -> Result<Codec, Error> {
         let mut codec = Codec::default();
         let mut items = Vec::new();
         let mut shared = lock(&self.shared);
@@ -73,7 +77,7 @@ impl PoolCodecs {
             match piece.kind {
                 SharedObjectKind::Item => {
                     let item = unpack(&piece.bytes)?;
-                    shared.note_stored(item.hash(), &piece.bytes);
+                    shared.note_stored(context, item.hash(), &piece.bytes);
                     items.push(item);
                 }
                 SharedObjectKind::Dictionary => codec = codec.knowing(Dictionary::load(&piece.bytes[..])?)?,

@@ -102,7 +102,7 @@ impl Compaction {
 fn encode(memory: &Memory, codecs: &PoolCodecs) -> Result<Encoded, Error> {
     let codec = codecs.writer(&memory.context, memory.snapshot.items(), true);
     let frame = codec.full(&memory.snapshot)?;
-    Ok(Encoded { frame, pieces: codecs.pieces(&codec)? })
+    Ok(Encoded { frame, pieces: codecs.pieces(&memory.context, &codec)? })
 }
 
 /// Whether to replace the chain, now that the size of a snapshot is known.

@@ -177,7 +177,7 @@ fn decode_here(
 }
 
 fn whole(stored: &StoredContext, codecs: &PoolCodecs) -> Result<(Snapshot, ChainState), Error> {
-    let codec = codecs.reader(stored.pieces.iter())?;
+    let codec = codecs.reader(&stored.context, stored.pieces.iter())?;
     let (chain, snapshot) = Chain::resume_with(&codec, frames(stored), &Limits::default())?;
     let (encoded, inserted) = chain.base_bytes();
     // A snapshot's size is what it contains and what it refers to.
@@ -189,7 +189,7 @@ fn whole(stored: &StoredContext, codecs: &PoolCodecs) -> Result<(Snapshot, Chain
 fn apply_frames(stored: &StoredContext, cached: Memory, codecs: &PoolCodecs) -> Result<(Snapshot, ChainState), Error> {
     let mut chain_state = cached.chain_state.ok_or(Error::EmptyChain)?;
     chain_state.named.extend(by_name(&stored.pieces));
-    let codec = codecs.reader(chain_state.named.values())?;
+    let codec = codecs.reader(&stored.context, chain_state.named.values())?;
     let (chain, snapshot) = chain_state.chain.resume_from(&codec, &cached.snapshot, frames(stored))?;
     stored.frames.iter().for_each(|_| chain_state.probe.count_turn());
     Ok((snapshot, ChainState::new(chain, chain_state.probe, chain_state.named)))

@@ -19,11 +19,14 @@ const MAX_SEEN: usize = 65_536;
 /// Most bytes of encoded items that are remembered.
 const MAX_PACKED_BYTES: usize = 32 << 20;
 
-/// Remembers which items occurred in which contexts. Dropping one costs bytes, and nothing else.
+/// An item of a tenant. Whether another tenant has the same item must not show in the size of a chain.
+type OfTenant = (Option<Arc<str>>, ItemHash);
+
+/// Remembers which items occurred in which contexts of a tenant. Dropping one costs bytes, and nothing else.
 #[derive(Debug, Default)]
 pub(super) struct SharedItems {
-    seen: HashMap<ItemHash, Seen>,
-    order: VecDeque<ItemHash>,
+    seen: HashMap<OfTenant, Seen>,
+    order: VecDeque<OfTenant>,
     packed_bytes: usize,
 }
 
@@ -39,34 +42,36 @@ impl SharedItems {
     /// Notes that a context has these items. Returns those that its next frame should refer to instead of repeating
     /// them.
     pub fn pick(&mut self, context: &ContextId, items: &[Item], is_base: bool) -> BaseItems {
+        let tenant = tenant_of(context);
         let picked = items.iter().filter(|item| item.size_bytes() >= MIN_SHARED_BYTES).filter(|item| {
-            let is_shared = self.note(context, item.hash());
+            let is_shared = self.note(context, (tenant.clone(), *item.hash()));
             is_shared || (is_base && item.size_bytes() >= LARGE_BYTES)
         });
         BaseItems::new(picked.cloned().collect::<Vec<_>>())
     }
 
-    /// Notes that the store has an item as a shared object, so that several contexts may have it.
-    pub fn note_stored(&mut self, hash: &ItemHash, packed: &Arc<[u8]>) {
-        self.entry(hash, None).only_in = None;
-        self.remember_packed(hash, packed);
+    /// Notes that a stored context refers to an item as a shared object, so that several contexts may have it.
+    pub fn note_stored(&mut self, context: &ContextId, hash: &ItemHash, packed: &Arc<[u8]>) {
+        let item = (tenant_of(context), *hash);
+        self.entry(item.clone(), None).only_in = None;
+        self.remember_packed(&item, packed);
     }
 
-    /// Returns whether another context has the item as well.
-    fn note(&mut self, context: &ContextId, hash: &ItemHash) -> bool {
-        let seen = self.entry(hash, Some(context));
+    /// Returns whether another context of the tenant has the item as well.
+    fn note(&mut self, context: &ContextId, item: OfTenant) -> bool {
+        let seen = self.entry(item, Some(context));
         if seen.only_in.as_ref().is_some_and(|only| only != context) {
             seen.only_in = None;
         }
         seen.only_in.is_none()
     }
 
-    fn entry(&mut self, hash: &ItemHash, context: Option<&ContextId>) -> &mut Seen {
-        if !self.seen.contains_key(hash) {
+    fn entry(&mut self, item: OfTenant, context: Option<&ContextId>) -> &mut Seen {
+        if !self.seen.contains_key(&item) {
             self.make_room();
-            self.order.push_back(*hash);
+            self.order.push_back(item.clone());
         }
-        self.seen.entry(*hash).or_insert_with(|| Seen { only_in: context.cloned(), packed: None })
+        self.seen.entry(item).or_insert_with(|| Seen { only_in: context.cloned(), packed: None })
     }
 
     fn make_room(&mut self) {
@@ -82,27 +87,32 @@ impl SharedItems {
     ///
     /// # Errors
     /// When the item does not fit into a frame.
-    pub fn piece(&mut self, item: &Item) -> Result<SharedObject, Error> {
-        let known = self.seen.get(item.hash()).and_then(|seen| seen.packed.clone());
+    pub fn piece(&mut self, context: &ContextId, item: &Item) -> Result<SharedObject, Error> {
+        let of_tenant = (tenant_of(context), *item.hash());
+        let known = self.seen.get(&of_tenant).and_then(|seen| seen.packed.clone());
         let bytes = match known {
             Some(bytes) => bytes,
             None => {
                 let bytes: Arc<[u8]> = pack(item)?.into();
-                self.remember_packed(item.hash(), &bytes);
+                self.remember_packed(&of_tenant, &bytes);
                 bytes
             }
         };
         Ok(SharedObject { kind: SharedObjectKind::Item, name: *item.hash().as_bytes(), bytes })
     }
 
-    fn remember_packed(&mut self, hash: &ItemHash, bytes: &Arc<[u8]>) {
-        if let Some(seen) = self.seen.get_mut(hash)
+    fn remember_packed(&mut self, item: &OfTenant, bytes: &Arc<[u8]>) {
+        if let Some(seen) = self.seen.get_mut(item)
             && seen.packed.is_none()
         {
             seen.packed = Some(Arc::clone(bytes));
             self.packed_bytes += bytes.len();
         }
     }
+}
+
+fn tenant_of(context: &ContextId) -> Option<Arc<str>> {
+    context.tenant().map(Arc::from)
 }
 
 /// Encodes an item as a full frame without references, which every reader of frames can read.
@@ -150,10 +160,20 @@ mod tests {
     }
 
     #[test]
+    fn whether_another_tenant_has_an_item_does_not_show() {
+        let mut shared = SharedItems::default();
+        let of = |tenant: &str| context("a").of_tenant(&forerunner_core::TenantName::new(tenant).unwrap());
+        let secret = item('s', 1_000);
+        shared.note_stored(&of("acme"), secret.hash(), &pack(&secret).unwrap().into());
+        let mut count = |context: &ContextId| shared.pick(context, std::slice::from_ref(&secret), false).len();
+        assert_eq!([count(&of("bolt")), count(&context("a")), count(&of("acme"))], [0, 0, 1]);
+    }
+
+    #[test]
     fn what_the_store_has_is_named_at_once() {
         let mut shared = SharedItems::default();
         let system = item('s', 1_000);
-        shared.note_stored(system.hash(), &pack(&system).unwrap().into());
+        shared.note_stored(&context("z"), system.hash(), &pack(&system).unwrap().into());
         assert_eq!(shared.pick(&context("a"), std::slice::from_ref(&system), false).len(), 1);
     }
 
@@ -162,10 +182,10 @@ mod tests {
         let mut shared = SharedItems::default();
         let system = item('s', 1_000);
         shared.pick(&context("a"), std::slice::from_ref(&system), false);
-        let piece = shared.piece(&system).unwrap();
+        let piece = shared.piece(&context("a"), &system).unwrap();
         assert_eq!(unpack(&piece.bytes).unwrap(), system);
         assert_eq!(&piece.name, system.hash().as_bytes());
-        assert!(Arc::ptr_eq(&piece.bytes, &shared.piece(&system).unwrap().bytes), "packed once");
+        assert!(Arc::ptr_eq(&piece.bytes, &shared.piece(&context("a"), &system).unwrap().bytes), "packed once");
         assert!(unpack(&piece.bytes[1..]).is_err());
         assert!(unpack(&Codec::default().full(&Snapshot::new()).unwrap().into_bytes()).is_err());
     }

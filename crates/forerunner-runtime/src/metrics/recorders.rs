@@ -16,9 +16,9 @@ use super::{
     DECISION_TIME, DECISIONS, DEFERRAL_TIME, DEFERRED, DEPTH, DESIRED, EXPECTED, EXPECTED_DEPTH, FAILURES, FINISHED,
     FULL_BYTES, HANDED_OFF, INPUT_BYTES, IS_LEADER, LATE, LEADER_CHANGES, LEASES_LOST, LOG_BYTES, LOG_LINES_LOST,
     LOOKUPS, NODES, OBSERVED, OLDEST_TRANSACTION, PIPE_BYTES, PIPE_FULL_BYTES, PLACED, PLACED_BYTES, PREFETCHES,
-    REJECTED, RELOADS, RESTORE_TIME, RESTORED_BYTES, RETRIED, RUNNING, SCHEDULE_FIRED, SCHEDULE_LATE, SCHEDULE_SKIPPED,
-    SCHEDULES, SERVICE, SOURCES, STALLS, STARTED, STORED_BYTES, SUBMITTED, UNCONFIGURED, WAIT, WAITING,
-    dependency::DependencyMetrics,
+    REJECTED, RELOADS, RENEWED, RESTORE_TIME, RESTORED_BYTES, RETRIED, RUNNING, SCHEDULE_FIRED, SCHEDULE_LATE,
+    SCHEDULE_SKIPPED, SCHEDULES, SERVICE, SOURCES, STALLS, STARTED, STORED_BYTES, SUBMITTED, UNCONFIGURED, WAIT,
+    WAITING, dependency::DependencyMetrics,
 };
 
 /// The metrics of a queue.
@@ -180,6 +180,7 @@ pub(crate) struct PoolMetrics {
     pub(crate) cold_start: Histogram,
     pub(crate) failures: Counter,
     pub(crate) stalls: Counter,
+    pub(crate) renewed: Counter,
     pub(crate) contexts: ContextMetrics,
     pub(crate) placement: PlacementMetrics,
     circuit: Gauge,
@@ -197,6 +198,7 @@ impl PoolMetrics {
             cold_start: histogram!(COLD_START, "pool" => pool.clone()),
             failures: counter!(FAILURES, "pool" => pool.clone()),
             stalls: counter!(STALLS, "pool" => pool.clone()),
+            renewed: counter!(RENEWED, "pool" => pool.clone()),
             contexts: ContextMetrics::new(&pool),
             circuit: gauge!(CIRCUIT, "pool" => pool.clone()),
             agent_seconds: counter!(AGENT_SECONDS, "pool" => pool.clone()),

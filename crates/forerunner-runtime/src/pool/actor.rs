@@ -77,6 +77,7 @@ impl PoolActor {
             stop: settings.scale_down,
             restart: settings.restart,
             max_starting: settings.max_starting.unwrap_or_else(|| factory.max_starting()),
+            isolation: settings.isolation,
             id_seed: seed,
         };
         Self {

@@ -21,5 +21,6 @@ mod scaling;
 mod schedules;
 mod supervision;
 mod suspects;
+mod tenants;
 mod unconfigured;
 mod waiting;

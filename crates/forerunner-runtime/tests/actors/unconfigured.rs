@@ -60,10 +60,10 @@ async fn tasks_of_a_pool_that_left_the_configuration_are_told_of_cancelled_retri
     unconfigured(&rig, 2).await;
     assert_eq!(rig.ended(late).await.state, TaskState::Expired, "whoever waits is told");
     assert!(rig.ended(late).await.finished_at.unwrap().since(deadline) < Duration::from_secs(1));
-    assert_eq!(handle.contexts(Some("old"), None, 10).await.unwrap().contexts.len(), 1);
+    assert_eq!(handle.contexts(None, Some("old"), None, 10).await.unwrap().contexts.len(), 1);
     handle.delete_context(Some("old"), context.clone()).await.unwrap();
     assert!(handle.delete_context(Some("old"), context).await.is_err(), "it is gone");
-    assert!(handle.contexts(Some("none"), None, 10).await.is_err(), "there was no such pool");
+    assert!(handle.contexts(None, Some("none"), None, 10).await.is_err(), "there was no such pool");
     rig.stop().await;
 
     let rig = start(&store, &["new", "old"]).await;

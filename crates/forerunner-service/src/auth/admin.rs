@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, time::Duration};
 
-use forerunner_core::{ApiKeyId, ApiKeyName, PoolName, Priority, Timestamp, parse_duration};
+use forerunner_core::{ApiKeyId, ApiKeyName, PoolName, Priority, TenantName, Timestamp, parse_duration};
 use forerunner_store::{ApiKeyConflict, ApiKeyStore, ApiKeyWrite, StoredApiKey};
 use serde::{Deserialize, Deserializer, de};
 
@@ -28,6 +28,9 @@ pub struct NewApiKey {
     pub name: ApiKeyName,
     /// What it is for.
     pub role: Role,
+    /// Whose tasks, contexts and schedules it reaches. By default those of the caller; without such a tenant, keys of
+    /// metrics, operate and admin reach those of all tenants, and others those of the tenant `default`.
+    pub tenant: Option<TenantName>,
     /// The pools that it may use; all by default.
     pub pools: Option<BTreeSet<PoolName>>,
     /// The highest priority that it may give; any by default.
@@ -67,6 +70,7 @@ impl NewApiKey {
         let key = ApiKey {
             name: self.name,
             role: self.role,
+            tenant: self.tenant,
             pools: self.pools,
             max_priority: self.max_priority,
             payloads: self.payloads,

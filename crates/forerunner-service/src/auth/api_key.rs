@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use forerunner_core::{ApiKeyId, ApiKeyName, PoolName, Priority, Timestamp};
+use forerunner_core::{ApiKeyId, ApiKeyName, PoolName, Priority, TenantName, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{caller::Caller, network::Network, role::Role, token::KeyHash};
@@ -17,6 +17,10 @@ pub struct ApiKey {
     pub name: ApiKeyName,
     /// What it is for.
     pub role: Role,
+    /// Whose tasks, contexts and schedules it reaches. Without one, keys of the roles metrics, operate and admin reach
+    /// those of all tenants, and others those of the tenant `default`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantName>,
     /// The pools that it may use; all if there is no list.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pools: Option<BTreeSet<PoolName>>,
@@ -57,6 +61,9 @@ pub struct ConfiguredKey {
     pub sha256: KeyHash,
     /// What it is for.
     pub role: Role,
+    /// Whose tasks, contexts and schedules it reaches; see [`ApiKey::tenant`].
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tenant: Option<TenantName>,
     /// The pools that it may use; all if there is no list.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub pools: Option<BTreeSet<PoolName>>,
@@ -76,12 +83,13 @@ pub struct ConfiguredKey {
 
 impl ConfiguredKey {
     pub(super) fn into_parts(self) -> (ApiKeyId, ApiKey) {
-        let Self { name, id, sha256, role, pools, max_priority, payloads, networks, expires_at } = self;
+        let Self { name, id, sha256, role, tenant, pools, max_priority, payloads, networks, expires_at } = self;
         let created_at = Timestamp::default();
         let (created_by, revoked_at) = (None, None);
         let key = ApiKey {
             name,
             role,
+            tenant,
             pools,
             max_priority,
             payloads,
@@ -136,6 +144,10 @@ pub struct ApiKeyStatus {
     pub state: ApiKeyState,
     /// Where it comes from.
     pub source: ApiKeySource,
+    /// Whose tasks, contexts and schedules it reaches; omitted if those of all tenants.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub tenant: Option<TenantName>,
     /// The pools that it may use; omitted if it may use all.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
@@ -199,11 +211,18 @@ impl ApiKey {
         self.payloads.unwrap_or(self.role.sees_payloads())
     }
 
+    /// Returns the tenant whose tasks the key reaches; `None` for those of all tenants.
+    pub(super) fn reach(&self) -> Option<TenantName> {
+        let fallback = if self.role.has_all_tenants() { None } else { Some(TenantName::default()) };
+        self.tenant.clone().or(fallback)
+    }
+
     /// Returns who calls with the key.
     pub(super) fn caller(&self) -> Caller {
         Caller {
             name: self.name.clone(),
             role: self.role,
+            tenant: self.reach(),
             pools: self.pools.clone(),
             max_priority: self.max_priority,
             payloads: self.sees_payloads(),
@@ -224,6 +243,7 @@ impl ApiKey {
             role: self.role,
             state: self.state(now),
             source,
+            tenant: self.reach(),
             pools: self.pools.clone(),
             max_priority: self.max_priority,
             payloads: self.sees_payloads(),
@@ -264,8 +284,18 @@ mod tests {
     fn a_key_that_a_later_version_restricts_is_not_read() {
         let mut text = serde_json::to_value(key()).unwrap();
         assert!(serde_json::from_value::<ApiKey>(text.clone()).is_ok());
-        text["tenant"] = "other".into();
+        text["planet"] = "other".into();
         assert!(serde_json::from_value::<ApiKey>(text).is_err());
+    }
+
+    #[test]
+    fn a_key_reaches_one_tenant_unless_it_is_an_operators() {
+        let acme = Some(TenantName::new("acme").unwrap());
+        for role in Role::ALL {
+            let reach = |tenant: &Option<TenantName>| ApiKey { role: *role, tenant: tenant.clone(), ..key() }.reach();
+            assert_eq!(reach(&acme), acme);
+            assert_eq!(reach(&None).is_none(), role.has_all_tenants(), "{role:?}");
+        }
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use forerunner_core::{ApiKeyName, PoolName, Priority};
+use forerunner_core::{ApiKeyName, PoolName, Priority, TenantName};
 
 use super::role::{Permission, Role};
 use crate::{error::Error, problem_kind::ProblemKind};
@@ -14,6 +14,8 @@ pub struct Caller {
     pub name: ApiKeyName,
     /// What the key is for.
     pub role: Role,
+    /// The tenant whose tasks, contexts and schedules the caller reaches; those of all tenants if there is none.
+    pub tenant: Option<TenantName>,
     /// The pools that the key may use; all if there is no list.
     pub pools: Option<BTreeSet<PoolName>>,
     /// The highest priority that the key may give; any if there is none.
@@ -28,6 +30,8 @@ pub enum Scope {
     /// Everything: a caller in the process, or a service without authentication.
     #[default]
     All,
+    /// The same, of one tenant.
+    Tenant(TenantName),
     /// What belongs to a caller.
     Of(Arc<Caller>),
     /// Nothing: nobody has shown a key.
@@ -39,7 +43,49 @@ impl Scope {
     pub fn caller(&self) -> Option<&Caller> {
         match self {
             Self::Of(caller) => Some(caller),
+            Self::All | Self::Tenant(_) | Self::Nothing => None,
+        }
+    }
+
+    /// Returns the tenant that the caller is restricted to.
+    pub(crate) fn tenant(&self) -> Option<&TenantName> {
+        match self {
+            Self::Tenant(tenant) => Some(tenant),
+            Self::Of(caller) => caller.tenant.as_ref(),
             Self::All | Self::Nothing => None,
+        }
+    }
+
+    /// Returns whether what belongs to a tenant is there for the caller.
+    pub(crate) fn has_tenant(&self, tenant: &TenantName) -> bool {
+        !matches!(self, Self::Nothing) && self.tenant().is_none_or(|own| own == tenant)
+    }
+
+    /// Restricts the caller to one tenant.
+    ///
+    /// # Errors
+    /// [`ProblemKind::Forbidden`] for a caller of another tenant.
+    pub(crate) fn of_tenant(&self, tenant: TenantName) -> Result<Self, Error> {
+        match self {
+            Self::Nothing => Ok(Self::Nothing),
+            Self::Of(caller) if !self.has_tenant(&tenant) => Err(caller.not_of(&tenant)),
+            Self::Of(caller) => Ok(Self::Of(Arc::new(Caller { tenant: Some(tenant), ..Caller::clone(caller) }))),
+            Self::All | Self::Tenant(_) => Ok(Self::Tenant(tenant)),
+        }
+    }
+
+    /// Refuses a caller of one tenant what concerns all tenants; `wish` completes "this call".
+    pub(crate) fn require_all_tenants(&self, wish: &str) -> Result<(), Error> {
+        match (self.tenant(), self.caller()) {
+            (Some(tenant), Some(caller)) => {
+                let name = &caller.name;
+                let detail = format!(
+                    "this call {wish} for all tenants, and key `{name}` acts for tenant `{tenant}`; use a key without a \
+                     tenant"
+                );
+                Err(caller.forbidden(detail))
+            }
+            _ => Ok(()),
         }
     }
 
@@ -49,7 +95,7 @@ impl Scope {
     /// [`ProblemKind::Unauthenticated`], [`ProblemKind::Forbidden`].
     pub fn require(&self, needs: Permission) -> Result<(), Error> {
         match self {
-            Self::All => Ok(()),
+            Self::All | Self::Tenant(_) => Ok(()),
             _ if needs == Permission::Open => Ok(()),
             Self::Nothing => Err(no_key()),
             Self::Of(caller) if !caller.role.may(needs) => Err(caller.lacks(needs)),
@@ -61,7 +107,7 @@ impl Scope {
     /// Returns whether the caller may use a pool.
     pub fn has_pool(&self, pool: &str) -> bool {
         match self {
-            Self::All => true,
+            Self::All | Self::Tenant(_) => true,
             Self::Of(caller) => caller.pools.as_ref().is_none_or(|pools| pools.contains(pool)),
             Self::Nothing => false,
         }
@@ -70,14 +116,17 @@ impl Scope {
     /// Returns the pools that the caller is restricted to.
     pub(crate) fn pools(&self) -> Option<Vec<&PoolName>> {
         match self {
-            Self::All => None,
+            Self::All | Self::Tenant(_) => None,
             Self::Of(caller) => caller.pools.as_ref().map(|pools| pools.iter().collect()),
             Self::Nothing => Some(Vec::new()),
         }
     }
 
     /// Returns whether all of what another key may use belongs to the caller.
-    pub(crate) fn covers(&self, pools: Option<&BTreeSet<PoolName>>) -> bool {
+    pub(crate) fn covers(&self, tenant: Option<&TenantName>, pools: Option<&BTreeSet<PoolName>>) -> bool {
+        if self.tenant().is_some_and(|own| tenant != Some(own)) {
+            return false;
+        }
         match (self.pools(), pools) {
             (None, _) => true,
             (Some(_), None) => false,
@@ -88,7 +137,7 @@ impl Scope {
     /// Returns whether the caller sees inputs, outputs and messages of errors.
     pub fn sees_payloads(&self) -> bool {
         match self {
-            Self::All => true,
+            Self::All | Self::Tenant(_) => true,
             Self::Of(caller) => caller.payloads,
             Self::Nothing => false,
         }
@@ -136,6 +185,15 @@ impl Caller {
         self.forbidden(detail).with("needs", Permission::Submit.as_str()).with("limit", most)
     }
 
+    fn not_of(&self, tenant: &TenantName) -> Error {
+        let own = self.tenant.as_ref().map_or(TenantName::DEFAULT, TenantName::as_str);
+        let detail = format!(
+            "key `{}` belongs to tenant `{own}`, and the call names tenant `{tenant}`; name `{own}`, or no tenant",
+            self.name
+        );
+        self.forbidden(detail)
+    }
+
     fn forbidden(&self, detail: String) -> Error {
         Error::new(ProblemKind::Forbidden, detail).with("role", self.role.as_str())
     }
@@ -149,7 +207,8 @@ mod tests {
         let pools = pools.map(|pools| pools.iter().map(|pool| PoolName::new(pool).unwrap()).collect());
         let name = ApiKeyName::new("ci").unwrap();
         let max_priority = Some(Priority::new(5).unwrap());
-        Scope::Of(Arc::new(Caller { name, role, pools, max_priority, payloads: role.sees_payloads() }))
+        let tenant = None;
+        Scope::Of(Arc::new(Caller { name, role, tenant, pools, max_priority, payloads: role.sees_payloads() }))
     }
 
     #[test]
@@ -167,13 +226,36 @@ mod tests {
     }
 
     #[test]
+    fn a_caller_is_restricted_to_a_tenant_and_never_to_another_one() {
+        let tenant = |name: &str| TenantName::new(name).unwrap();
+        for all in [Scope::All, scope(Role::Operate, None)] {
+            assert!(all.has_tenant(&tenant("a")) && all.require_all_tenants("pauses a pool").is_ok());
+            let one = all.of_tenant(tenant("a")).unwrap();
+            assert!(one.has_tenant(&tenant("a")) && !one.has_tenant(&tenant("b")));
+            assert_eq!(one.pools(), all.pools());
+        }
+        let one = scope(Role::Operate, None).of_tenant(tenant("a")).unwrap();
+        assert_eq!(one.of_tenant(tenant("b")).unwrap_err().kind(), ProblemKind::Forbidden);
+        assert_eq!(one.require_all_tenants("pauses a pool").unwrap_err().kind(), ProblemKind::Forbidden);
+        assert!(one.of_tenant(tenant("a")).is_ok() && !Scope::Nothing.has_tenant(&tenant("a")));
+    }
+
+    #[test]
     fn a_caller_has_its_pools_and_its_priorities() {
         let own = scope(Role::Submit, Some(&["coder"]));
         assert!(own.has_pool("coder") && !own.has_pool("other") && !Scope::Nothing.has_pool("coder"));
         assert!(own.check_priority(Priority::new(5).unwrap()).is_ok());
         assert_eq!(own.check_priority(Priority::new(6).unwrap()).unwrap_err().kind(), ProblemKind::Forbidden);
         let of = |pools: &[&str]| pools.iter().map(|pool| PoolName::new(pool).unwrap()).collect::<BTreeSet<_>>();
-        assert!(own.covers(Some(&of(&["coder"]))) && !own.covers(Some(&of(&["coder", "b"]))) && !own.covers(None));
-        assert!(Scope::All.covers(None) && scope(Role::Admin, None).covers(None) && !Scope::Nothing.covers(None));
+        assert!(
+            own.covers(None, Some(&of(&["coder"])))
+                && !own.covers(None, Some(&of(&["coder", "b"])))
+                && !own.covers(None, None)
+        );
+        assert!(
+            Scope::All.covers(None, None)
+                && scope(Role::Admin, None).covers(None, None)
+                && !Scope::Nothing.covers(None, None)
+        );
     }
 }

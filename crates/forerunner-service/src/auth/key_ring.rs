@@ -137,7 +137,10 @@ impl KeyRing {
     fn has_admin(&self, stored: &Stored, now: Timestamp) -> bool {
         let is_admin = |entry: &Arc<Entry>| {
             let key = &entry.key;
-            key.role == Role::Admin && key.pools.is_none() && key.state(now) == ApiKeyState::Active
+            key.role == Role::Admin
+                && key.tenant.is_none()
+                && key.pools.is_none()
+                && key.state(now) == ApiKeyState::Active
         };
         self.configured.values().chain(stored.keys.values()).any(is_admin)
     }
@@ -179,6 +182,7 @@ fn bootstrap_key(token: &Token) -> ApiKey {
     ApiKey {
         name: "bootstrap".parse().expect("a name of letters"),
         role: Role::Admin,
+        tenant: None,
         pools: None,
         max_priority: None,
         payloads: None,

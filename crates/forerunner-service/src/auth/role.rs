@@ -79,6 +79,11 @@ impl Role {
         matches!(permission, Permission::Open | Permission::AnyKey) || permission.roles().contains(&self)
     }
 
+    /// Returns whether a key of the role has all tenants by default.
+    pub const fn has_all_tenants(self) -> bool {
+        matches!(self, Self::Metrics | Self::Operate | Self::Admin)
+    }
+
     /// Returns whether a key of the role sees inputs and outputs by default.
     pub const fn sees_payloads(self) -> bool {
         matches!(self, Self::Submit | Self::Admin)

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use forerunner_core::{PoolName, Task, TaskState, Timestamp};
+use forerunner_core::{PoolName, Task, TaskState, TenantName, Timestamp};
 use forerunner_forecast::Arrival;
 use forerunner_lab::what_if::{History, MOST_TASKS, Run};
 use forerunner_runtime::{Error, Handle};
@@ -23,11 +23,16 @@ const ENDED: [TaskState; 4] = [TaskState::Succeeded, TaskState::Failed, TaskStat
 ///
 /// Reads at most [`MOST_TASKS`] of a state, for at most [`MOST_TIME`], newest first. Tasks older than the oldest one of
 /// an incompletely read state are omitted, so that every part of the result has all states.
-pub(super) async fn read(handle: &Handle, pool: &PoolName) -> Result<Option<History>, Error> {
+pub(super) async fn read(
+    handle: &Handle,
+    pool: &PoolName,
+    tenant: Option<&TenantName>,
+) -> Result<Option<History>, Error> {
     let until = Instant::now() + MOST_TIME;
     let mut states = Vec::new();
     for state in ENDED {
-        let filter = TaskFilter { pool: Some(pool.clone()), states: vec![state], ..TaskFilter::default() };
+        let (tenant, pool) = (tenant.cloned(), Some(pool.clone()));
+        let filter = TaskFilter { tenant, pool, states: vec![state], ..TaskFilter::default() };
         states.push(StateHistory::begin(TaskReader::new(filter), handle).await?);
     }
     let Some(since) = states.iter().filter_map(|state| state.newest).max().map(|newest| newest - DAY) else {

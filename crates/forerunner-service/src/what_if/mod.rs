@@ -85,7 +85,8 @@ impl Service {
         let status = self.handle().pool(pool).await?;
         // A replay takes seconds: one at a time leaves the other cores to the pools.
         let turn = self.what_if_lock().try_lock_owned().map_err(|_| busy())?;
-        let history = history::read(self.handle(), &status.name).await?.ok_or_else(|| no_history(pool))?;
+        let history =
+            history::read(self.handle(), &status.name, self.scope().tenant()).await?.ok_or_else(|| no_history(pool))?;
         let measured = status.cold_start_s.map(|cold| cold.p90);
         let limits = PolicyLimits {
             min: status.min,

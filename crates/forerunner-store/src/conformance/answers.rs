@@ -128,6 +128,7 @@ pub async fn what_a_submission_says_stays_with_its_task<F: Future<Output = Arc<d
     let spec = TaskSpec {
         metadata: Some(Payload::trusted(r#"{"ticket":"é\"7"}"#)),
         traceparent: Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned()),
+        submitted_by: Some("ci".parse().unwrap()),
         schedule: Some(Occurrence { schedule: "nightly".to_owned(), at: Timestamp::from_micros(1) }),
         announced_at: Some(at(-5)),
         parts: vec![part],

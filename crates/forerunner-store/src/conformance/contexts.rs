@@ -208,6 +208,7 @@ pub async fn contexts_are_listed_by_pages<F: Future<Output = Arc<dyn Store>>>(op
     }
     let filter = |after: Option<&str>, limit: usize| ContextFilter {
         pool: pool("coder"),
+        tenant: None,
         context: None,
         after: after.map(context),
         limit,
@@ -238,7 +239,7 @@ pub async fn old_contexts_expire_unless_in_use<F: Future<Output = Arc<dyn Store>
     assert_eq!(expire(30, 1).await.unwrap(), 1);
     assert_eq!(expire(30, 9).await.unwrap(), 1);
     assert_eq!(expire(30, 9).await.unwrap(), 0);
-    let left = ContextFilter { pool: pool("coder"), context: None, after: None, limit: 9 };
+    let left = ContextFilter { pool: pool("coder"), tenant: None, context: None, after: None, limit: 9 };
     let left = lab.store.contexts(left).await.unwrap();
     assert_eq!(left.iter().map(|one| one.context.as_str()).collect::<Vec<_>>(), ["b", "d"]);
     assert_eq!(read_after(&lab, "d", 0, 0).await.pieces, shared);

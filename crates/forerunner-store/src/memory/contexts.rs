@@ -129,6 +129,7 @@ impl Contexts {
         let is_asked = |id: &ContextId| {
             filter.context.as_ref().is_none_or(|only| only == id)
                 && filter.after.as_ref().is_none_or(|after| id > after)
+                && filter.is_of_tenant(id)
         };
         let found = self.kept.iter().filter(|(id, _)| is_asked(id)).take(filter.limit.clamp(1, rules::PAGE_LIMIT + 1));
         found.map(|(id, kept)| self.summary(id, kept)).collect()

@@ -226,10 +226,11 @@ pub(super) fn list(connection: &Connection, filter: &ContextFilter) -> Sql<Vec<C
                (SELECT coalesce(sum(length(x.bytes)), 0) FROM shared_object_uses u CROSS JOIN shared_objects x ON x.object = u.object \
                 WHERE u.context = c.context) \
                FROM pools p CROSS JOIN contexts c ON c.pool = p.pool \
-               WHERE p.name = ?1 AND c.name > ?2 AND (?3 IS NULL OR c.name = ?3) ORDER BY c.name LIMIT ?4";
-    let after = filter.after.as_ref().map_or("", ContextId::as_str);
+               WHERE p.name = ?1 AND c.name > ?2 AND (?3 IS NULL OR c.name = ?3) AND CASE WHEN ?5 IS NULL THEN true \
+               WHEN ?5 = '' THEN instr(c.name, ' ') = 0 ELSE substr(c.name, 1, length(?5)) = ?5 END ORDER BY c.name LIMIT ?4";
     let limit = filter.limit.clamp(1, rules::PAGE_LIMIT + 1) as i64;
-    let params = params![filter.pool.as_str(), after, filter.context.as_ref().map(ContextId::as_str), limit];
+    let only = filter.context.as_ref().map(ContextId::as_str);
+    let params = params![filter.pool.as_str(), filter.behind(), only, limit, filter.tenant_prefix()];
     let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(params)?;
     let mut found = Vec::new();

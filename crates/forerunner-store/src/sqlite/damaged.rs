@@ -71,7 +71,7 @@ impl Tx<'_> {
             let lines = self.leave(damage.row, LINE)?;
             done += usize::from(self.mark(damage, place)?);
             for (pool, context) in
-                lines.into_iter().filter_map(|(pool, name)| Some((pool, ContextId::new(name?).ok()?)))
+                lines.into_iter().filter_map(|(pool, name)| Some((pool, ContextId::stored(name?).ok()?)))
             {
                 // The next of a line may be damaged as well.
                 left.extend(self.next_of_line(pool, &context)?);

@@ -218,7 +218,7 @@ pub(super) fn pool_name(row: &Row<'_>, column: usize) -> Sql<PoolName> {
 }
 
 pub(super) fn context(row: &Row<'_>, column: usize) -> Sql<Option<ContextId>> {
-    optional_text(row, column)?.map(|text| name_of(column, ContextId::new(text))).transpose()
+    optional_text(row, column)?.map(|text| name_of(column, ContextId::stored(text))).transpose()
 }
 
 /// The cost of a task's context, stored as JSON.

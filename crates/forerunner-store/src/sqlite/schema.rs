@@ -17,6 +17,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("../../migrations/sqlite/0006_schedules.sql"),
     include_str!("../../migrations/sqlite/0007_model.sql"),
     include_str!("../../migrations/sqlite/0008_api_keys.sql"),
+    include_str!("../../migrations/sqlite/0009_tenants.sql"),
 ];
 
 /// The newest version known.

@@ -101,6 +101,11 @@ fn first(
     let (after, before) = filter.id_bounds();
     conditions.compare(&format!("{id} >"), after.map(id_value));
     conditions.compare(&format!("{id} <"), before.map(id_value));
+    if let Some(tenant) = &filter.tenant {
+        conditions.compare("t.tenant =", Some(Value::from(tenant.as_str().to_owned())));
+        // Without it the index of tenants does not count.
+        conditions.texts.extend((!tenant.is_default()).then(|| "t.tenant <> 'default'".to_owned()));
+    }
     conditions.compare("t.context =", filter.context.as_ref().map(|context| Value::from(context.as_str().to_owned())));
     conditions.compare("t.pool =", pool.map(Value::from));
     conditions.one_of("t.state", states);

@@ -26,7 +26,7 @@ pub struct HttpService<'a> {
 impl<'a> HttpService<'a> {
     /// Prepares the client.
     pub fn new(service: &'a Service) -> anyhow::Result<Self> {
-        Ok(Self { client: Client::new(&service.address, None, None)?, service })
+        Ok(Self { client: Client::new(&service.address, None, None, None)?, service })
     }
 }
 

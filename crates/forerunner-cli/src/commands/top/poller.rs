@@ -100,7 +100,7 @@ mod tests {
     #[test]
     fn pools_are_chosen_in_a_circle() {
         let pools = json!([{ "name": "a" }, { "name": "b" }, { "name": "c" }]);
-        let mut poller = Poller::new(Client::new("http://127.0.0.1:1", None, None).expect("an address"), None);
+        let mut poller = Poller::new(Client::new("http://127.0.0.1:1", None, None, None).expect("an address"), None);
         let mut chosen = |at: &str, after| {
             poller.choose(&json!({ "pools": pools, "pool": at }), after);
             poller.pool.clone().expect("there are some")
@@ -113,7 +113,7 @@ mod tests {
 
     #[test]
     fn where_there_are_no_pools_none_is_chosen() {
-        let mut poller = Poller::new(Client::new("http://127.0.0.1:1", None, None).expect("an address"), None);
+        let mut poller = Poller::new(Client::new("http://127.0.0.1:1", None, None, None).expect("an address"), None);
         poller.choose(&json!({ "pools": [] }), true);
         assert_eq!(poller.pool, None);
     }

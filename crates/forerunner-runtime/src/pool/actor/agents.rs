@@ -1,7 +1,7 @@
 //! The reports of agents to their pool.
 
 use actix::Handler;
-use forerunner_core::PoolEvent;
+use forerunner_core::{AgentState, PoolEvent};
 
 use super::PoolActor;
 use crate::{
@@ -15,7 +15,11 @@ impl Handler<AgentStarted> for PoolActor {
     type Result = ();
 
     fn handle(&mut self, msg: AgentStarted, ctx: &mut Self::Context) {
+        let was_starting = self.machine.agent(msg.agent).is_some_and(|record| record.state == AgentState::Starting);
         self.apply(PoolEvent::Started { agent: msg.agent, pid: msg.pid }, ctx);
+        if !was_starting {
+            return;
+        }
         if let Some(cold_start) = self.machine.agent(msg.agent).and_then(|record| record.cold_start) {
             self.metrics.cold_start.record(cold_start.as_secs_f64());
             self.cold_starts.note(cold_start.as_secs_f64());

@@ -55,6 +55,7 @@ impl Handler<ListAgents> for PoolActor {
                 pool: self.deps.name.clone(),
                 state: if record.draining { AgentState::Cooldown } else { record.state },
                 task: record.task,
+                tenant: record.tenant.clone(),
                 context: record.context.clone(),
                 context_bytes: record.context_bytes,
                 resident: self.machine.contexts_of(*id).map(|entry| (entry.context.clone(), entry.version)).collect(),
