@@ -55,6 +55,11 @@ impl<'a> Call<'a> {
         Self { method: Method::PATCH, ..Self::get(path) }
     }
 
+    /// Creates a PUT request.
+    pub fn put(path: impl Into<String>) -> Self {
+        Self { method: Method::PUT, ..Self::get(path) }
+    }
+
     /// Creates a DELETE request.
     pub fn delete(path: impl Into<String>) -> Self {
         Self { method: Method::DELETE, ..Self::get(path) }

@@ -106,7 +106,7 @@ fn warm_pool(agents: u32) -> PoolMachine {
         stop: ScaleDownOrder::LeastValuable,
         restart: RestartPolicy::default(),
         max_starting: u32::MAX,
-        isolation: Isolation::default(),
+        isolation: forerunner_core::Isolation::default(),
         id_seed: 7,
     };
     let mut pool = PoolMachine::new(rules, agents);

@@ -34,6 +34,7 @@ pub mod placement;
 mod pool;
 mod priority;
 mod queue;
+mod rate_limit;
 mod restart;
 mod retry;
 mod schedule;
@@ -74,6 +75,7 @@ pub use pool::{
 };
 pub use priority::Priority;
 pub use queue::{POLL, QueueAction, QueueEvent, QueueMachine};
+pub use rate_limit::{RateLeft, RateLimit, RateMeter};
 pub use restart::{Circuit, RestartBudget, RestartPolicy};
 pub use retry::{CRASH_RETRY, Next, RetryPolicy, after_attempt};
 pub use schedule::{

@@ -37,6 +37,9 @@ pub struct TaskReport {
     /// What the agent used, by name: tokens, requests.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub usage: BTreeMap<String, u64>,
+    /// The name of the key by which somebody asked to cancel the task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cancelled_by: Option<ApiKeyName>,
     /// Parts of the output that are stored elsewhere.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub artifacts: Vec<Part>,

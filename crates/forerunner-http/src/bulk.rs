@@ -57,7 +57,7 @@ fn request(action: BulkAction, asked: &BulkBody, now: Timestamp) -> Result<BulkR
         oldest_first: false,
         limit: limit(asked.limit)?,
     };
-    Ok(BulkRequest { action, filter, dry_run: asked.dry_run.unwrap_or(false) })
+    Ok(BulkRequest { action, filter, dry_run: asked.dry_run.unwrap_or(false), by: None })
 }
 
 fn limit(asked: Option<usize>) -> Result<usize, Problem> {

@@ -7,6 +7,7 @@ use actix_web::{
     http::header::{HeaderMap, HeaderName, HeaderValue},
 };
 use forerunner_core::{IdempotencyKey, TenantName};
+use forerunner_service::RateStatus;
 
 use crate::{error::Problem, problems};
 
@@ -48,6 +49,14 @@ pub(crate) fn tenant(headers: &HeaderMap) -> Result<Option<TenantName>, Problem>
     }
     let tenant = text(TENANT, value)?.parse();
     tenant.map(Some).map_err(|error: forerunner_core::Error| invalid(TENANT, error.to_string()))
+}
+
+/// Writes what a tenant may submit, in the form of the IETF draft on headers of rate limits (version 10).
+pub(crate) fn rate_limit(RateStatus { limit, left }: &RateStatus) -> [(HeaderName, String); 2] {
+    let window = (f64::from(limit.burst()) / limit.per_s()).ceil().max(1.0);
+    let policy = format!("\"tenant\";q={};w={window:.0}", limit.burst());
+    let now = format!("\"tenant\";r={};t={:.0}", left.remaining, left.reset_s.ceil());
+    [(HeaderName::from_static("ratelimit-policy"), policy), (HeaderName::from_static("ratelimit"), now)]
 }
 
 /// Reads `Idempotency-Key`, with or without the quotes of a structured field.

@@ -54,6 +54,7 @@ mod settings;
 mod status;
 mod submission;
 mod tasks;
+mod tenants;
 mod tls;
 mod views;
 mod what_if;

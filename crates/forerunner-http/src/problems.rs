@@ -128,6 +128,7 @@ problem_table! {
     QUEUE_FULL = of(ProblemKind::QueueFull);
     BYTES_FULL = of(ProblemKind::BytesFull);
     CONTEXTS_FULL = of(ProblemKind::ContextsFull);
+    TENANT_LIMIT = of(ProblemKind::TenantLimit);
     BUSY = of(ProblemKind::Busy);
     INTERNAL = of(ProblemKind::Internal);
     OUTCOME_UNKNOWN = of(ProblemKind::OutcomeUnknown);

@@ -135,10 +135,13 @@ impl HttpServer {
         let upkeep = rt::spawn(maintain_metrics(self.api.prometheus().clone()));
         let service = self.api.service().clone();
         let keys = rt::spawn(async move { service.keep_keys().await });
+        let service = self.api.service().clone();
+        let tenants = rt::spawn(async move { service.keep_tenants().await });
         let certificate = self.tls.map(|tls| rt::spawn(tls.keep_current()));
         let served = try_join_all(self.servers).await;
         upkeep.abort();
         keys.abort();
+        tenants.abort();
         certificate.inspect(JoinHandle::abort);
         for socket in &self.sockets {
             let _ = std::fs::remove_file(socket);

@@ -30,7 +30,9 @@ pub(crate) async fn submit(api: Api, pool: web::Path<String>, request: HttpReque
     let key = headers::idempotency_key(&request)?;
     let task = json::parse::<TaskBody>(&body.bytes)?.into_task(PoolName::new(pool.as_str())?, key);
     let task = task.traced(headers::traceparent(&request));
-    let accepted = api.service().submit(task, headers::wait(&request)).await?;
+    let submitted = api.service().submit(task, headers::wait(&request)).await;
+    let rate = api.service().rate_status().map(|status| headers::rate_limit(&status));
+    let accepted = submitted.map_err(|error| with_rate(error.into(), rate.as_ref()))?;
     // Who waits needs no more than the id.
     drop(body);
     let created = accepted.created;
@@ -39,6 +41,11 @@ pub(crate) async fn submit(api: Api, pool: web::Path<String>, request: HttpReque
     answer.headers_mut().insert(LOCATION, location(task.id));
     note(&mut answer, PREFERENCE_APPLIED, waited.then_some("wait"));
     note(&mut answer, IDEMPOTENCY_REPLAYED, (!created).then_some("true"));
+    for (name, value) in rate.into_iter().flatten() {
+        if let Ok(value) = HeaderValue::try_from(value) {
+            answer.headers_mut().insert(name, value);
+        }
+    }
     Ok(answer)
 }
 
@@ -105,6 +112,11 @@ pub(crate) const fn status(task: &Task) -> StatusCode {
 
 fn location(task: TaskId) -> HeaderValue {
     HeaderValue::try_from(format!("/v1/tasks/{task}")).expect("a UUID is visible ASCII")
+}
+
+/// A refusal with what the tenant may submit now.
+fn with_rate(problem: Problem, rate: Option<&[(HeaderName, String); 2]>) -> Problem {
+    rate.into_iter().flatten().fold(problem, |problem, (name, value)| problem.header(name.clone(), value.clone()))
 }
 
 fn note(answer: &mut HttpResponse, name: HeaderName, value: Option<&'static str>) {

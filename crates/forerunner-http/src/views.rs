@@ -68,6 +68,10 @@ pub(crate) struct TaskView<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = forerunner_core::ApiKeyName, nullable = false)]
     submitted_by: Option<&'a str>,
+    /// The name of the key by which it was cancelled; omitted otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = forerunner_core::ApiKeyName, nullable = false)]
+    cancelled_by: Option<&'a str>,
     /// Its state.
     state: TaskState,
     /// The input for the agent.
@@ -207,6 +211,7 @@ impl<'a> TaskView<'a> {
             pool: task.pool.as_str(),
             tenant: Some(task.tenant.as_str()).filter(|_| !task.tenant.is_default()),
             submitted_by: task.spec.as_ref().and_then(|spec| spec.submitted_by.as_ref()).map(ApiKeyName::as_str),
+            cancelled_by: cancelled_by(task),
             state: task.state,
             input: None,
             output: None,
@@ -237,6 +242,12 @@ impl<'a> TaskView<'a> {
             agent: task.agent.map(|agent| agent.to_string()),
         }
     }
+}
+
+/// Who cancelled a task. A task that ended otherwise was not cancelled, whoever asked for it.
+fn cancelled_by(task: &Task) -> Option<&str> {
+    let report = task.report.as_ref().filter(|_| task.state == TaskState::Cancelled)?;
+    report.cancelled_by.as_ref().map(ApiKeyName::as_str)
 }
 
 impl<'a> ErrorView<'a> {

@@ -1,6 +1,7 @@
 //! How many bytes a pool stores: sizes are read without the values.
 
-use forerunner_core::{PoolName, TaskId};
+use forerunner_core::{PoolName, TaskId, TenantName};
+use forerunner_store::TenantUsage;
 use tokio_postgres::types::Type;
 
 use crate::{failure::Sql, rows::get, tx::Tx};
@@ -16,6 +17,18 @@ impl Tx<'_> {
         let ids: Vec<_> = tasks.iter().map(|task| *task.as_uuid()).collect();
         let rows = self.query(sql, &[(&ids, Type::UUID_ARRAY)]).await?;
         rows.iter().map(|row| Ok((TaskId::from_uuid(get(row, 0)?), get::<i64>(row, 1)?.unsigned_abs()))).collect()
+    }
+
+    pub async fn tenant_usage(&self, tenant: &TenantName) -> Sql<TenantUsage> {
+        // With the condition of the index of tenants, where it applies.
+        let by_index = if tenant.is_default() { "" } else { "AND tenant <> 'default'" };
+        let sql = format!(
+            "SELECT count(*), COALESCE(sum(octet_length(input)), 0)::int8 FROM live WHERE tenant = $1 {by_index} AND state < 3"
+        );
+        let rows = self.query(&sql, &[(&tenant.as_str(), Type::TEXT)]).await?;
+        let Some(row) = rows.first() else { return Ok(TenantUsage::default()) };
+        let (tasks, bytes) = (get::<i64>(row, 0)?, get::<i64>(row, 1)?);
+        Ok(TenantUsage { tasks: tasks.unsigned_abs(), input_bytes: bytes.unsigned_abs() })
     }
 
     pub async fn context_bytes(&self, pool: &PoolName) -> Sql<u64> {

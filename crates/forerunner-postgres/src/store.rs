@@ -19,15 +19,15 @@ use std::{
 use parking_lot::Mutex;
 
 use forerunner_core::{
-    Answered, ApiKeyId, AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, ScheduleName, Task,
-    TaskId, TaskState, Timestamp,
+    Answered, ApiKeyId, ApiKeyName, AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName,
+    ScheduleName, Task, TaskId, TaskState, TenantName, Timestamp,
 };
 use forerunner_store::{
     AttemptEvent, Backlog, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ClusterState, ContextBase,
     ContextFilter, ContextRead, ContextSummary, DamagedTasks, DroppedPartitions, DueTasks, EnqueueOutcome, Heartbeat,
     KeyedTask, LeaseLost, Notification, Peek, Refusal, Rescue, Rescued, ScheduleConflict, ScheduleWrite, Settled,
     Settlement, Start, StateConflict, Store, StoreError, StoreFuture, StoredContext, StoredSchedule, Submission, Swept,
-    TaskChange, TaskCounts, TaskEvents, TaskFilter, TaskPage, Updated, VacuumStatus, backend::DamageCount,
+    TaskChange, TaskCounts, TaskEvents, TaskFilter, TaskPage, TenantUsage, Updated, VacuumStatus, backend::DamageCount,
 };
 use futures_util::future::join_all;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
@@ -358,6 +358,14 @@ impl TaskStore for PostgresStore {
 
     fn input_sizes(&self, tasks: Vec<TaskId>) -> StoreFuture<Vec<(TaskId, u64)>> {
         self.call(Class::READ, async move |tx| tx.input_sizes(&tasks).await)
+    }
+
+    fn note_cancellation(&self, tasks: Vec<TaskId>, by: Option<ApiKeyName>) -> StoreFuture<()> {
+        self.call(Class::WRITE, async move |tx| tx.note_cancellation(&tasks, by.as_ref()).await)
+    }
+
+    fn tenant_usage(&self, tenant: TenantName) -> StoreFuture<TenantUsage> {
+        self.call(Class::READ, async move |tx| tx.tenant_usage(&tenant).await)
     }
 
     fn clock_set_back(&self, _now: Timestamp, _by: Duration) -> StoreFuture<usize> {

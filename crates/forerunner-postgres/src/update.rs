@@ -1,6 +1,6 @@
 //! Changing a task that waits.
 
-use forerunner_core::{ContextId, TaskId, TaskState, Timestamp};
+use forerunner_core::{ApiKeyName, ContextId, TaskId, TaskState, Timestamp};
 use forerunner_store::{StateConflict, TaskChange, Updated, backend};
 use tokio_postgres::types::{ToSql, Type};
 
@@ -12,6 +12,14 @@ use crate::{
 };
 
 impl Tx<'_> {
+    pub async fn note_cancellation(&self, tasks: &[TaskId], by: Option<&ApiKeyName>) -> Sql<()> {
+        let report = backend::cancellation_by(by).and_then(|report| serde_json::to_string(&report).ok());
+        let ids: Vec<_> = tasks.iter().map(|task| *task.as_uuid()).collect();
+        let sql = "UPDATE live SET report = $2 WHERE id = ANY ($1) RETURNING id";
+        let params = [(&ids as &(dyn ToSql + Sync), Type::UUID_ARRAY), (&report, Type::TEXT)];
+        self.run(sql, &params).await.map(drop)
+    }
+
     pub async fn update(&self, id: TaskId, change: TaskChange, now: Timestamp) -> Sql<Result<Updated, StateConflict>> {
         let Some(found) = self.find_in_context(id).await? else { return Ok(Err(StateConflict::NoTask { task: id })) };
         let (old, mut task) = (found.entry(), Box::new(found.task));

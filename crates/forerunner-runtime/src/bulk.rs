@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use forerunner_core::{AttemptRecord, PoolName, Task, TaskId, TaskState, Timestamp};
+use forerunner_core::{ApiKeyName, AttemptRecord, PoolName, Task, TaskId, TaskState, Timestamp};
 use forerunner_store::{
     BulkAction, BulkOutcome, BulkRefusal, Obstacle, PoolOutcome, StateConflict, TaskChange, TaskFilter,
 };
@@ -33,6 +33,8 @@ pub struct BulkRequest {
     pub filter: TaskFilter,
     /// Whether to report only what would be done.
     pub dry_run: bool,
+    /// By which key tasks are cancelled, if keys are in use: the inner value is none for a caller without one.
+    pub by: Option<Option<ApiKeyName>>,
 }
 
 /// The result of a bulk operation.
@@ -159,11 +161,22 @@ impl Handle {
             }
             (action, true) => report.add_dry(action, &found),
             (action, false) => {
-                let ids = found.into_iter().map(|(task, _)| task).collect();
+                let ids: Vec<_> = found.into_iter().map(|(task, _)| task).collect();
+                if let (BulkAction::Cancel, Some(by)) = (action, &request.by) {
+                    self.note_cancellation(ids.clone(), by.clone()).await?;
+                }
                 report.add(&self.change(action.clone(), ids).await?);
             }
         }
         Ok(())
+    }
+
+    /// Notes by which key a caller is about to cancel tasks: none, if it needs no key.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn note_cancellation(&self, tasks: Vec<TaskId>, by: Option<ApiKeyName>) -> Result<(), Error> {
+        Ok(self.shared.deps.store.note_cancellation(tasks, by).await?)
     }
 
     /// Deletes an ended task with everything stored for it.
@@ -264,7 +277,7 @@ mod tests {
 
     fn request(action: BulkAction, states: &[TaskState]) -> TaskFilter {
         let filter = TaskFilter { states: states.to_vec(), limit: 99_999, ..TaskFilter::default() };
-        BulkRequest { action, filter, dry_run: false }.completed()
+        BulkRequest { action, filter, dry_run: false, by: None }.completed()
     }
 
     #[test]

@@ -16,8 +16,8 @@ use std::{
 };
 
 use actix::Addr;
-use forerunner_core::{PoolName, Timestamp};
-use forerunner_store::ApiKeyStore;
+use forerunner_core::{PoolName, TenantName, Timestamp};
+use forerunner_store::{ApiKeyStore, SettingsStore, TenantUsage};
 
 pub use self::tasks::EventStream;
 pub(crate) use self::{
@@ -90,6 +90,19 @@ impl Handle {
     /// Returns the keys of the API, as the store has them.
     pub fn api_keys(&self) -> &dyn ApiKeyStore {
         self.shared.deps.store.as_ref()
+    }
+
+    /// Returns the small texts by key, as the store has them.
+    pub fn settings(&self) -> &dyn SettingsStore {
+        self.shared.deps.store.as_ref()
+    }
+
+    /// Counts the tasks of a tenant that have not ended. It reads all of them.
+    ///
+    /// # Errors
+    /// [`Error::Store`].
+    pub async fn tenant_usage(&self, tenant: &TenantName) -> Result<TenantUsage, Error> {
+        Ok(self.shared.deps.store.tenant_usage(tenant.clone()).await?)
     }
 
     fn now(&self) -> Timestamp {

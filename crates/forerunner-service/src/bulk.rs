@@ -17,7 +17,7 @@ impl Service {
         if let BulkAction::Move { to, .. } = &request.action {
             self.own_pool(to.as_str())?;
         }
-        let request = BulkRequest { filter: self.own_filter(request.filter)?, ..request };
+        let request = BulkRequest { filter: self.own_filter(request.filter)?, by: self.signature(), ..request };
         Ok(self.handle().bulk(request).await?)
     }
 }
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn all_tasks_are_meant_only_where_that_is_said() {
-        let request = |filter| BulkRequest { action: BulkAction::Cancel, filter, dry_run: false };
+        let request = |filter| BulkRequest { action: BulkAction::Cancel, filter, dry_run: false, by: None };
         let every = request(TaskFilter::default());
         let problem = check_conditions(&every, false).unwrap_err().to_string();
         assert!(problem.contains("selects the tasks to cancel") && problem.contains("\"all\": true"), "{problem}");

@@ -34,6 +34,7 @@ mod schedules;
 mod service;
 mod submit;
 mod tasks;
+mod tenants;
 mod wait;
 mod what_if;
 
@@ -54,5 +55,6 @@ pub use pools::Scaler;
 pub use problem_kind::{ErrorClass, ProblemKind};
 pub use service::Service;
 pub use submit::Accepted;
+pub use tenants::{RateStatus, TenantLimits, TenantStatus};
 pub use wait::WaitOutcome;
 pub use what_if::{MOST_SHARES, Shares, WhatIf};

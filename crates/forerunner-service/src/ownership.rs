@@ -1,6 +1,8 @@
 //! What belongs to the caller. The rest is answered as if it were not there.
 
-use forerunner_core::{ContextId, NewTask, Payload, PoolName, Task, TaskError, TaskId, TaskSpec, TenantName};
+use forerunner_core::{
+    ApiKeyName, ContextId, NewTask, Payload, PoolName, Task, TaskError, TaskId, TaskSpec, TenantName,
+};
 use forerunner_runtime::Error as RuntimeError;
 use forerunner_store::{Refusal, StateConflict, TaskFilter};
 
@@ -35,6 +37,11 @@ impl Service {
     /// Returns a context id of the caller as the store has it.
     pub(crate) fn own_context(&self, id: &ContextId) -> ContextId {
         id.to_local().of_tenant(&self.tenant())
+    }
+
+    /// Returns the name that the caller's changes are signed with, if the service knows its callers.
+    pub(crate) fn signature(&self) -> Option<Option<ApiKeyName>> {
+        self.auth().ring().map(|_| self.caller_name())
     }
 
     /// Returns a submission as one of the caller: of its tenant, and with its name.

@@ -124,6 +124,8 @@ problem_kinds! {
     ContextsFull Overloaded "contexts-full" "The contexts of the pool are at their limit, and this one would be new"
         "Continue a context that exists, or ask the operator to delete contexts, set `node.context_retention` or \
          raise `contexts.limit_bytes`.";
+    TenantLimit Overloaded "tenant-limit" "The tenant, or the key, is at one of its limits"
+        "Try again after `Retry-After`, or ask the operator to raise the limit that `limited` names.";
     Busy Overloaded "busy" "The node runs this call for another client"
         "Try again after `Retry-After`.";
     Internal Internal "internal" "The node failed"

@@ -7,12 +7,16 @@ use std::sync::{
 
 use forerunner_core::Timestamp;
 use forerunner_runtime::Handle;
-use tokio::sync::{Mutex, watch};
+use tokio::{
+    sync::{Mutex, watch},
+    time::Instant,
+};
 
 use crate::{
     auth::{Auth, Scope},
     budget::Budget,
     limits::Limits,
+    tenants::TenantBook,
 };
 
 /// What every front of a node calls. Cloning is cheap, and shares all limits.
@@ -34,6 +38,10 @@ struct Shared {
     open_waits: AtomicUsize,
     /// Whether waits and event streams are to end.
     stopping: watch::Sender<bool>,
+    /// What tenants and keys with limits have used.
+    book: TenantBook,
+    /// The zero of the clock that limits of rates use.
+    begun: Instant,
     /// Locked while a history is replayed.
     what_if: Arc<Mutex<()>>,
 }
@@ -53,6 +61,8 @@ impl Service {
             budget: Budget::new(limits.memory_bytes),
             open_waits: AtomicUsize::new(0),
             stopping: watch::Sender::new(false),
+            book: TenantBook::default(),
+            begun: Instant::now(),
             what_if: Arc::default(),
         });
         Self { shared, scope: Scope::All }
@@ -108,6 +118,15 @@ impl Service {
 
     pub(crate) fn handle(&self) -> &Handle {
         &self.shared.handle
+    }
+
+    pub(crate) fn book(&self) -> &TenantBook {
+        &self.shared.book
+    }
+
+    /// Seconds of a clock that does not go back.
+    pub(crate) fn clock_s(&self) -> f64 {
+        self.shared.begun.elapsed().as_secs_f64()
     }
 
     /// The lock of the one replay that a node does at a time.

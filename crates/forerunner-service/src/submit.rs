@@ -26,6 +26,7 @@ impl Service {
         fields::check(&new)?;
         self.may_submit(&new).await?;
         let new = self.signed(new);
+        self.enter(&new)?;
         let (Submitted { task, created }, completion) = match wait {
             Some(_) => self.handle().submit_and_watch(new).await?,
             None => (self.handle().submit(new).await?, None),
@@ -60,7 +61,7 @@ impl Service {
         let mut sound = Vec::with_capacity(new.len());
         for (index, task) in new.into_iter().enumerate() {
             let fault = match fields::check(&task) {
-                Ok(()) => self.may_submit(&task).await.err(),
+                Ok(()) => self.may_submit(&task).await.and_then(|()| self.enter(&task)).err(),
                 fault => fault.err(),
             };
             match fault {

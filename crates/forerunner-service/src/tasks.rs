@@ -13,6 +13,9 @@ impl Service {
     /// The task does not exist, or the store does not answer.
     pub async fn cancel(&self, id: TaskId) -> Result<Task, Error> {
         self.own_task(id).await?;
+        if let Some(by) = self.signature() {
+            self.handle().note_cancellation(vec![id], by).await?;
+        }
         Ok(self.shown(self.handle().cancel(id).await?))
     }
 

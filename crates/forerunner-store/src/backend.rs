@@ -21,7 +21,7 @@ pub use crate::{
     damage::{Damage, DamageCount, given_up, stored_time, unreadable},
     events::{Legs, after_seq, begin_seq},
     rules::{
-        DUE_LIMIT, Moved, PAGE_LIMIT, SELECT_LIMIT, SWEEP_LIMIT, child_depth, contexts_full, first_due, first_state,
-        moved,
+        DUE_LIMIT, Moved, PAGE_LIMIT, SELECT_LIMIT, SWEEP_LIMIT, cancellation_by, child_depth, contexts_full,
+        first_due, first_state, moved,
     },
 };

@@ -147,6 +147,8 @@ macro_rules! store_conformance {
             what_agents_report_stays_with_their_task
             names_of_two_tenants_never_meet
             tasks_are_listed_by_tenant
+            who_cancelled_a_task_is_noted
+            the_unfinished_tasks_of_a_tenant_are_counted
             random_operations_agree_with_a_simple_model
         }
     };

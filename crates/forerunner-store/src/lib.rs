@@ -68,6 +68,6 @@ pub use sqlite::{SqliteOptions, SqliteStore};
 pub use store::{
     Backlog, Bounds, Cancelled, Claim, ClusterState, ContextsFull, DroppedPartitions, DueTasks, EnqueueOutcome,
     Heartbeat, KeyedTask, LEASE, Leader, LiveNode, Peek, Plan, Rescue, Rescued, SETTINGS, Settled, Settlement, Start,
-    StoreFuture, Submission, Swept, TaskCounts, TaskPage,
+    StoreFuture, Submission, Swept, TaskCounts, TaskPage, TenantUsage,
 };
 pub use vacuum_status::{OldestTransaction, VacuumStatus};

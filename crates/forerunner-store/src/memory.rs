@@ -23,8 +23,8 @@ use std::{future, sync::Arc, time::Duration};
 use parking_lot::Mutex;
 
 use forerunner_core::{
-    Answered, ApiKeyId, AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, ScheduleName, Task,
-    TaskId, TaskState, Timestamp,
+    Answered, ApiKeyId, ApiKeyName, AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName,
+    ScheduleName, Task, TaskId, TaskState, TenantName, Timestamp,
 };
 
 use self::state::State;
@@ -33,7 +33,7 @@ use crate::{
     ContextRead, ContextSummary, EnqueueOutcome, Heartbeat, KeyedTask, LeaseLost, LocalStore, Peek, Refusal, Rescue,
     Rescued, SETTINGS, ScheduleConflict, ScheduleWrite, Settled, Settlement, Start, StateConflict, Store, StoreError,
     StoreFuture, StoredContext, StoredSchedule, Submission, Swept, TaskChange, TaskCounts, TaskFilter, TaskPage,
-    Updated,
+    TenantUsage, Updated,
 };
 
 const KIND: &str = "memory";
@@ -252,6 +252,14 @@ impl TaskStore for MemoryStore {
 
     fn input_sizes(&self, tasks: Vec<TaskId>) -> StoreFuture<Vec<(TaskId, u64)>> {
         self.run(|state| state.input_sizes(&tasks))
+    }
+
+    fn note_cancellation(&self, tasks: Vec<TaskId>, by: Option<ApiKeyName>) -> StoreFuture<()> {
+        self.run(|state| state.note_cancellation(&tasks, by.as_ref()))
+    }
+
+    fn tenant_usage(&self, tenant: TenantName) -> StoreFuture<TenantUsage> {
+        self.run(|state| state.tenant_usage(&tenant))
     }
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use forerunner_core::{
-    Answered, ApiKeyId, AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, ScheduleName, Task,
-    TaskId, TaskState, Timestamp,
+    Answered, ApiKeyId, ApiKeyName, AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName,
+    ScheduleName, Task, TaskId, TaskState, TenantName, Timestamp,
 };
 use futures_util::future::try_join_all;
 use tokio::sync::broadcast;
@@ -15,7 +15,7 @@ use crate::{
     EnqueueOutcome, Heartbeat, KeyedTask, LeaseLost, LocalStore, Notification, Peek, Refusal, Rescue, Rescued,
     ScheduleConflict, ScheduleWrite, Settled, Settlement, Start, StateConflict, StoreFuture, StoredApiKey,
     StoredContext, StoredSchedule, Submission, Swept, TaskChange, TaskCounts, TaskEvents, TaskFilter, TaskPage,
-    Updated, VacuumStatus,
+    TenantUsage, Updated, VacuumStatus,
 };
 
 /// Accepts, claims, ends, changes and reads tasks.
@@ -130,6 +130,12 @@ pub trait TaskStore: Send + Sync + 'static {
 
     /// Returns the bytes of the inputs of those of the tasks that have not ended, in any order, without reading the inputs.
     fn input_sizes(&self, tasks: Vec<TaskId>) -> StoreFuture<Vec<(TaskId, u64)>>;
+
+    /// Notes by which key somebody is about to cancel tasks. Those that have ended, or are not there, are left out.
+    fn note_cancellation(&self, tasks: Vec<TaskId>, by: Option<ApiKeyName>) -> StoreFuture<()>;
+
+    /// Counts the tasks of a tenant that have not ended, and the bytes of their inputs. It reads all of them.
+    fn tenant_usage(&self, tenant: TenantName) -> StoreFuture<TenantUsage>;
 }
 
 /// Reads, compacts and removes contexts. Attempts commit them with [`TaskStore::settle`].

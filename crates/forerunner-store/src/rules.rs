@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use forerunner_core::{
-    AgentId, AttemptRecord, ContextId, NodeId, PoolName, Task, TaskId, TaskState, Timestamp,
+    AgentId, ApiKeyName, AttemptRecord, ContextId, NodeId, PoolName, Task, TaskId, TaskReport, TaskState, Timestamp,
     transition::{AttemptEnd, state_at},
 };
 
@@ -36,6 +36,11 @@ pub fn child_depth(parent: TaskId, of_parent: Option<u32>, bounds: Bounds) -> Re
         Some(limit) if depth > limit => Err(Refusal::TooDeep { parent, depth, limit }),
         _ => Ok(depth),
     }
+}
+
+/// What a task has from when somebody asks to cancel it.
+pub fn cancellation_by(by: Option<&ApiKeyName>) -> Option<TaskReport> {
+    by.map(|name| TaskReport { cancelled_by: Some(name.clone()), ..TaskReport::default() })
 }
 
 /// The state a task has when it is accepted.

@@ -50,8 +50,8 @@ use std::{
 };
 
 use forerunner_core::{
-    Answered, ApiKeyId, AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, ScheduleName, Task,
-    TaskId, TaskState, Timestamp,
+    Answered, ApiKeyId, ApiKeyName, AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName,
+    ScheduleName, Task, TaskId, TaskState, TenantName, Timestamp,
 };
 use parking_lot::Mutex;
 use rusqlite::Connection;
@@ -73,7 +73,7 @@ use crate::{
     BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ClusterState, ContextBase, ContextFilter, ContextRead,
     ContextSummary, DamagedTasks, EnqueueOutcome, Heartbeat, KeyedTask, LeaseLost, Peek, Refusal, Rescue, Rescued,
     Settled, Settlement, SharedObject, Start, StateConflict, Store, StoreError, StoreFuture, StoredContext, Submission,
-    Swept, TaskChange, TaskCounts, TaskFilter, TaskPage, Updated, VacuumStatus,
+    Swept, TaskChange, TaskCounts, TaskFilter, TaskPage, TenantUsage, Updated, VacuumStatus,
     damage::{Damage, DamageCount},
     membership::Membership,
 };
@@ -365,6 +365,14 @@ impl TaskStore for SqliteStore {
 
     fn input_sizes(&self, tasks: Vec<TaskId>) -> StoreFuture<Vec<(TaskId, u64)>> {
         self.read(move |connection| listing::input_sizes(connection, &tasks))
+    }
+
+    fn note_cancellation(&self, tasks: Vec<TaskId>, by: Option<ApiKeyName>) -> StoreFuture<()> {
+        self.change((tasks, by), |tx, (tasks, by)| tx.note_cancellation(tasks, by.as_ref()))
+    }
+
+    fn tenant_usage(&self, tenant: TenantName) -> StoreFuture<TenantUsage> {
+        self.read(move |connection| listing::tenant_usage(connection, &tenant))
     }
 }
 

@@ -261,6 +261,15 @@ impl TaskCounts {
     }
 }
 
+/// What a tenant has.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct TenantUsage {
+    /// Tasks that have not ended.
+    pub tasks: u64,
+    /// Bytes of their inputs.
+    pub input_bytes: u64,
+}
+
 /// What of a pool waits for an agent.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Backlog {

@@ -1,6 +1,6 @@
 //! `forerunner key`: who may call the service.
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, num::NonZeroU32, path::PathBuf, sync::Arc, time::Duration};
 
 use clap::{Args, Subcommand};
 use forerunner_console::{
@@ -65,6 +65,9 @@ pub struct NewArgs {
     /// The highest priority that it may give, 0 to 9.
     #[arg(long, value_name = "PRIORITY", value_parser = priority)]
     max_priority: Option<Priority>,
+    /// Tasks that may be submitted with it in a second, to each node; any by default.
+    #[arg(long, value_name = "TASKS")]
+    submits_per_s: Option<NonZeroU32>,
     /// Whether it sees inputs and outputs; by default keys of the roles submit and admin do.
     #[arg(long, value_name = "BOOL")]
     payloads: Option<bool>,
@@ -154,6 +157,7 @@ impl NewArgs {
             tenant,
             pools,
             max_priority: self.max_priority,
+            submits_per_s: self.submits_per_s,
             payloads: self.payloads,
             networks: self.networks,
             expires_in: self.expires_in,
@@ -256,6 +260,7 @@ fn body(new: &NewApiKey) -> Value {
         "tenant": new.tenant,
         "pools": new.pools,
         "max_priority": new.max_priority,
+        "submits_per_s": new.submits_per_s,
         "payloads": new.payloads,
         "networks": new.networks,
         "expires_in": new.expires_in.map(format_duration),

@@ -17,6 +17,7 @@ mod schedule;
 pub mod serve;
 mod submit;
 mod task;
+mod tenant;
 mod top;
 mod watch;
 
@@ -46,6 +47,9 @@ pub enum Command {
     /// Make, list, rotate and revoke keys of the API.
     #[command(subcommand)]
     Key(key::KeyCommand),
+    /// See and limit tenants.
+    #[command(subcommand)]
+    Tenant(tenant::TenantCommand),
     /// List the nodes that share a store.
     #[command(subcommand)]
     Node(node::NodeCommand),
@@ -95,6 +99,7 @@ pub async fn run(command: Command, grammar: fn() -> clap::Command, out: &Output)
         Command::Pool(command) => pool::run(command, out).await,
         Command::Schedule(command) => schedule::run(command, out).await,
         Command::Key(command) => key::run(command, out).await,
+        Command::Tenant(command) => tenant::run(command, out).await,
         Command::Node(command) => node::run(command, out).await,
         Command::Top(args) => top::run(args, out).await,
         Command::Explain(command) => explain::run(command, out).await,

@@ -97,7 +97,8 @@ mod tests {
 
     #[test]
     fn a_row_shows_what_is_used_of_each_limit() {
-        let tenant = json!({ "name": "acme", "limits": { "submits_per_s": 0.5, "tasks": 10 }, "tasks": 7, "input_bytes": 9 });
+        let tenant =
+            json!({ "name": "acme", "limits": { "submits_per_s": 0.5, "tasks": 10 }, "tasks": 7, "input_bytes": 9 });
         let shown = render_list(&[tenant]);
         let row: Vec<_> = shown.lines().last().expect("a row").split_whitespace().collect();
         assert_eq!(row[..2], ["acme", "0.5"]);

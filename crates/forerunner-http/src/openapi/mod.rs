@@ -74,12 +74,13 @@ fn method(call: &Call) -> HttpMethod {
     }
 }
 
-const SECTIONS: [(&str, &str); 6] = [
+const SECTIONS: [(&str, &str); 7] = [
     ("tasks", "Submit, read and change tasks."),
     ("schedules", "Read and change schedules."),
     ("pools", "Read and change pools."),
     ("contexts", "Read and delete contexts."),
     ("keys", "Make, list, rotate and revoke keys."),
+    ("tenants", "See and limit tenants."),
     ("node", "Health, metrics and documents of the node itself."),
 ];
 

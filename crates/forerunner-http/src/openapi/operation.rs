@@ -175,8 +175,14 @@ const ABOUT_TENANT: &str = "The one tenant that the call is about. Only a key of
 const PROBLEM_JSON: &str = "application/problem+json";
 
 /// Problems with the header `Retry-After`.
-const RETRIED: [&ProblemType; 5] =
-    [problems::QUEUE_FULL, problems::BUSY, problems::OVERLOADED, problems::SHUTTING_DOWN, problems::STORE_UNAVAILABLE];
+const RETRIED: [&ProblemType; 6] = [
+    problems::QUEUE_FULL,
+    problems::TENANT_LIMIT,
+    problems::BUSY,
+    problems::OVERLOADED,
+    problems::SHUTTING_DOWN,
+    problems::STORE_UNAVAILABLE,
+];
 
 /// Problems of every call that needs a key.
 const OF_KEYS: [&ProblemType; 3] = [problems::UNAUTHENTICATED, problems::FORBIDDEN, problems::STORE_UNAVAILABLE];

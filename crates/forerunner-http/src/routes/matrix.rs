@@ -77,10 +77,14 @@ impl Node {
 /// A request for a call, about a task or a pool.
 fn request(method: &str, path: &str, pool: &str, task: &str) -> TestRequest {
     let path = path.replace("{pool}", pool).replace("{id}", task).replace("{schedule}", pool);
-    let path = path.replace("{context}", "c").replace("{key}", "nobodyxx").replace("{name}", "no-pool");
+    let path = path
+        .replace("{context}", "c")
+        .replace("{key}", "nobodyxx")
+        .replace("{name}", "no-pool")
+        .replace("{tenant}", "default");
     let path = path.replace("{seq}", "1").replace("{file}", "dashboard.css");
     let request = TestRequest::with_uri(&path).method(Method::from_bytes(method.as_bytes()).unwrap());
-    if matches!(method, "POST" | "PATCH") { request.set_json(serde_json::json!({})) } else { request }
+    if matches!(method, "POST" | "PATCH" | "PUT") { request.set_json(serde_json::json!({})) } else { request }
 }
 
 async fn submit(node: &Node, key: &str, pool: &str) -> (u16, String) {
@@ -268,9 +272,9 @@ async fn an_operator_has_all_tenants_or_acts_for_one() {
     let node = Node::start().await;
     let [acme, bolt] = [node.key_of("acme", Role::Submit).await, node.key_of("bolt", Role::Submit).await];
     let text = r#"{"name": "root", "role": "admin"}"#;
-    let made =
-        create(node.running.store().as_ref(), serde_json::from_str(text).unwrap(), None, node.api.service().time());
-    let root = made.await.unwrap().token.reveal().to_owned();
+    let (store, new) = (node.running.store(), serde_json::from_str(text).unwrap());
+    let made = create(store.as_ref(), new, None, node.api.service().time()).await.unwrap();
+    let root = made.token.reveal().to_owned();
     node.api.service().refresh_keys().await.unwrap();
     for (key, name) in [(&acme, "acme"), (&bolt, "bolt")] {
         let body = serde_json::json!({ "input": name, "context": "c", "run_at": "2099-01-01T00:00:00Z" });

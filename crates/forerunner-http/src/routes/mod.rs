@@ -12,13 +12,14 @@ mod one_task;
 mod pools;
 mod schedules;
 mod submissions;
+mod tenants;
 
 pub(crate) use self::mount::{mount, mount_admin};
 use crate::{call::Call, openapi};
 
 /// The tables, in the order of the manual. Calls with the same path are adjacent. Verbs (`:cancel`) are not part of a
 /// name or an id.
-const TABLES: [&[Call]; 8] = [
+const TABLES: [&[Call]; 9] = [
     submissions::CALLS,
     many_tasks::CALLS,
     one_task::CALLS,
@@ -26,6 +27,7 @@ const TABLES: [&[Call]; 8] = [
     pools::CALLS,
     contexts::CALLS,
     keys::CALLS,
+    tenants::CALLS,
     node::CALLS,
 ];
 

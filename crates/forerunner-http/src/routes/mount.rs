@@ -74,7 +74,7 @@ fn mount_rest(api: &Api, config: &mut ServiceConfig, listener: Listener) {
 /// Excludes verbs from pool names and task ids. Context ids may contain a colon, and have no verbs.
 fn pattern(path: &str) -> String {
     let path = path.replace("{pool}", "{pool:[^/:]+}").replace("{id}", "{id:[^/:]+}").replace("{key}", "{key:[^/:]+}");
-    path.replace("{schedule}", "{schedule:[^/:]+}")
+    path.replace("{schedule}", "{schedule:[^/:]+}").replace("{tenant}", "{tenant:[^/:]+}")
 }
 
 /// HEAD is answered wherever GET is (RFC 9110 §9.1), without a body.

@@ -16,7 +16,7 @@ use crate::{
     },
     problems::{
         BATCH_TOO_LARGE, BYTES_FULL, CONTEXTS_FULL, INVALID_HEADER, KEY_REUSED, NO_PARENT, ProblemType, QUEUE_FULL,
-        TOO_DEEP,
+        TENANT_LIMIT, TOO_DEEP,
     },
     submission::TaskBody,
     tasks,
@@ -47,12 +47,10 @@ pub(super) const CALLS: &[Call] = &[
                 .answers::<TaskView<'_>>(202, "Accepted; the task has not ended.");
             let op = waits(of_pool(op), &[200, 202]);
             let op = [200, 202].into_iter().fold(op, |op, status| {
-                op.with(status, "Location", text(), "The path of the task.").with(
-                    status,
-                    "Idempotency-Replayed",
-                    one_of(["true"]),
-                    "`true` if the key was known; else absent.",
-                )
+                op.with(status, "Location", text(), "The path of the task.")
+                    .with(status, "Idempotency-Replayed", one_of(["true"]), "`true` if the key was known; else absent.")
+                    .with(status, "RateLimit", text(), "What the tenant may submit now, if its rate is limited.")
+                    .with(status, "RateLimit-Policy", text(), "The limit of the tenant's rate, if there is one.")
             });
             op.mentions::<IdempotencyKey>()
                 .refuses(BODY)
@@ -73,7 +71,7 @@ pub(super) const CALLS: &[Call] = &[
                          first. The whole is answered with a problem where it cannot be read, or where the node could take none of \
                          the tasks for a reason of its own. A single task is refused with `invalid-body` or `unknown-field` (400), \
                          `payload-too-large` (413), `idempotency-key-reused`, `no-parent` or `too-deep` (422), `queue-full`, \
-                         `queue-bytes-full` or `contexts-full` (429), or what the node answers \
+                         `queue-bytes-full`, `contexts-full` or `tenant-limit` (429), or what the node answers \
                          otherwise (500, 503). The header `Idempotency-Key` is refused: each task has its own key.";
             let body = format!(
                 "Up to {MAX_BATCH} tasks, {MAX_BATCH_BYTES} bytes in all, or what one task may have if that is more."
@@ -90,4 +88,4 @@ pub(super) const CALLS: &[Call] = &[
 const TRACE: &str = "The trace that the tasks belong to (W3C Trace Context). Their agents receive it. A value that is not valid is ignored.";
 
 /// Why a pool accepts no task.
-const FULL: &[&ProblemType] = &[QUEUE_FULL, BYTES_FULL, CONTEXTS_FULL];
+const FULL: &[&ProblemType] = &[QUEUE_FULL, BYTES_FULL, CONTEXTS_FULL, TENANT_LIMIT];

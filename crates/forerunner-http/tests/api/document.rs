@@ -198,6 +198,8 @@ async fn every_call_of_the_document_can_be_made_and_answers_what_it_says() {
         post("/v1/keys").set_json(json!({ "name": "ci", "role": "read" })),
         post(&format!("/v1/keys/{rotated}:rotate")).set_json(json!({ "overlap": "1h" })),
         post(&format!("/v1/keys/{revoked}:revoke")),
+        TestRequest::put().uri("/v1/tenants/acme").set_json(json!({ "submits_per_s": 0.5, "burst": 9, "tasks": 5 })),
+        get("/v1/tenants"),
         get("/v1/nodes"),
         get("/metrics"),
         get("/livez"),

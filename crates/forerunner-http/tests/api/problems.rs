@@ -41,6 +41,7 @@ impl SeenProblems {
             "queue-full"
                 | "queue-bytes-full"
                 | "contexts-full"
+                | "tenant-limit"
                 | "busy"
                 | "overloaded"
                 | "shutting-down"
@@ -228,6 +229,23 @@ async fn callers(seen: &mut SeenProblems) {
     let make = || TestRequest::post().uri("/v1/keys").set_json(json!({ "name": "ci", "role": "read" }));
     assert_eq!(rig.send(make()).await.status, 201);
     seen.note("api-key-conflict", &rig.send(make()).await);
+    let limit = |limits: serde_json::Value| TestRequest::put().uri("/v1/tenants/default").set_json(limits);
+    assert_eq!(rig.send(limit(json!({ "tasks": 0 }))).await.status, 200);
+    let refused = rig.send(submission("coder", &json!({ "input": 1 }))).await;
+    assert_eq!(refused.json()["limited"], "tasks");
+    seen.note("tenant-limit", &refused);
+    assert_eq!(rig.send(limit(json!({ "submits_per_s": 0.001, "burst": 1 }))).await.status, 200);
+    let first = rig.send(submission("coder", &json!({ "input": 1 }))).await;
+    assert_eq!((first.status.as_u16(), first.header("ratelimit")), (202, Some("\"tenant\";r=0;t=1000")));
+    let refused = rig.send(submission("coder", &json!({ "input": 1 }))).await;
+    assert_eq!(refused.header("ratelimit-policy"), Some("\"tenant\";q=1;w=1000"));
+    assert!(refused.header("retry-after").is_some_and(|secs| (990..=1_000).contains(&secs.parse().unwrap())));
+    seen.note("tenant-limit", &refused);
+    let batch = json!({ "tasks": [{ "input": 1 }, { "input": 2 }] });
+    let batch = rig.send(TestRequest::post().uri("/v1/pools/coder/tasks:batch").set_json(batch)).await.json();
+    assert_eq!(batch["results"][1]["status"], 429, "{batch}");
+    assert_eq!(rig.send(limit(json!({}))).await.status, 200);
+    assert_eq!(rig.send(submission("coder", &json!({ "input": 1 }))).await.status, 202, "without limits");
     seen.note("no-api-key", &rig.post("/v1/keys/nobodyxx:revoke").await);
     for number in 1..MOST_API_KEYS {
         let id = ApiKeyId::new(format!("{number:08}")).unwrap();

@@ -111,6 +111,8 @@ impl TaskStore for FaultyStore {
         due_by(pool: PoolName, until: Timestamp) -> Vec<DueTasks>;
         input_bytes(pool: PoolName) -> u64;
         input_sizes(tasks: Vec<TaskId>) -> Vec<(TaskId, u64)>;
+        note_cancellation(tasks: Vec<TaskId>, by: Option<forerunner_core::ApiKeyName>) -> ();
+        tenant_usage(tenant: forerunner_core::TenantName) -> forerunner_store::TenantUsage;
         clock_set_back(now: Timestamp, by: Duration) -> usize;
         pools_with_tasks() -> Vec<PoolName>;
     }

@@ -58,6 +58,8 @@ impl TaskStore for KeptOpen {
         counts(pool: PoolName) -> StoreFuture<TaskCounts>;
         input_bytes(pool: PoolName) -> StoreFuture<u64>;
         input_sizes(tasks: Vec<TaskId>) -> StoreFuture<Vec<(TaskId, u64)>>;
+        note_cancellation(tasks: Vec<TaskId>, by: Option<forerunner_core::ApiKeyName>) -> StoreFuture<()>;
+        tenant_usage(tenant: forerunner_core::TenantName) -> StoreFuture<forerunner_store::TenantUsage>;
         pools_with_tasks() -> StoreFuture<Vec<PoolName>>;
     }
 

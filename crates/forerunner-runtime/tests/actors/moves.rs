@@ -26,7 +26,7 @@ fn store() -> Arc<dyn Store> {
 
 fn of(pool: &str, to: &str, dry_run: bool) -> BulkRequest {
     let filter = TaskFilter { pool: Some(pool.parse().unwrap()), limit: 100, ..TaskFilter::default() };
-    BulkRequest { action: BulkAction::Move { to: to.parse().unwrap(), dry_run }, filter, dry_run }
+    BulkRequest { action: BulkAction::Move { to: to.parse().unwrap(), dry_run }, filter, dry_run, by: None }
 }
 
 async fn waiting(rig: &Running, pool: &str) -> u64 {

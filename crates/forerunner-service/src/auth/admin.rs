@@ -1,6 +1,6 @@
 //! Make, rotate and revoke keys, on a store alone: `forerunner key` does so where no node runs.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, num::NonZeroU32, time::Duration};
 
 use forerunner_core::{ApiKeyId, ApiKeyName, PoolName, Priority, TenantName, Timestamp, parse_duration};
 use forerunner_store::{ApiKeyConflict, ApiKeyStore, ApiKeyWrite, StoredApiKey};
@@ -35,6 +35,9 @@ pub struct NewApiKey {
     pub pools: Option<BTreeSet<PoolName>>,
     /// The highest priority that it may give; any by default.
     pub max_priority: Option<Priority>,
+    /// Tasks that may be submitted with it in a second, to each node; any by default.
+    #[cfg_attr(feature = "openapi", schema(value_type = Option<u32>, minimum = 1))]
+    pub submits_per_s: Option<NonZeroU32>,
     /// Whether it sees inputs and outputs. By default those of the roles submit and admin do.
     pub payloads: Option<bool>,
     /// Where it may be used from: addresses, and networks such as 10.0.0.0/8. From anywhere by default.
@@ -73,6 +76,7 @@ impl NewApiKey {
             tenant: self.tenant,
             pools: self.pools,
             max_priority: self.max_priority,
+            submits_per_s: self.submits_per_s,
             payloads: self.payloads,
             networks: self.networks,
             sha256: token.hash(),

@@ -1,6 +1,6 @@
 //! What is stored of a key, and what is shown of it.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, num::NonZeroU32};
 
 use forerunner_core::{ApiKeyId, ApiKeyName, PoolName, Priority, TenantName, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -27,6 +27,9 @@ pub struct ApiKey {
     /// The highest priority that it may give; any if there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_priority: Option<Priority>,
+    /// Tasks that may be submitted with it in a second, to each node; any if there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub submits_per_s: Option<NonZeroU32>,
     /// Whether it sees inputs and outputs. By default those of the roles submit and admin do.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payloads: Option<bool>,
@@ -70,6 +73,9 @@ pub struct ConfiguredKey {
     /// The highest priority that it may give; any if there is none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_priority: Option<Priority>,
+    /// Tasks that may be submitted with it in a second, to each node; any if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub submits_per_s: Option<NonZeroU32>,
     /// Whether it sees inputs and outputs. By default those of the roles submit and admin do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub payloads: Option<bool>,
@@ -83,7 +89,8 @@ pub struct ConfiguredKey {
 
 impl ConfiguredKey {
     pub(super) fn into_parts(self) -> (ApiKeyId, ApiKey) {
-        let Self { name, id, sha256, role, tenant, pools, max_priority, payloads, networks, expires_at } = self;
+        let Self { name, id, sha256, role, tenant, pools, max_priority, submits_per_s, payloads, networks, expires_at } =
+            self;
         let created_at = Timestamp::default();
         let (created_by, revoked_at) = (None, None);
         let key = ApiKey {
@@ -92,6 +99,7 @@ impl ConfiguredKey {
             tenant,
             pools,
             max_priority,
+            submits_per_s,
             payloads,
             networks,
             sha256,
@@ -156,6 +164,10 @@ pub struct ApiKeyStatus {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "openapi", schema(nullable = false))]
     pub max_priority: Option<Priority>,
+    /// Tasks that may be submitted with it in a second, to each node; any if there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false, value_type = Option<u32>, minimum = 1))]
+    pub submits_per_s: Option<NonZeroU32>,
     /// Whether it sees inputs and outputs.
     pub payloads: bool,
     /// Where it may be used from; omitted if from anywhere.
@@ -225,6 +237,7 @@ impl ApiKey {
             tenant: self.reach(),
             pools: self.pools.clone(),
             max_priority: self.max_priority,
+            submits_per_s: self.submits_per_s,
             payloads: self.sees_payloads(),
         }
     }
@@ -246,6 +259,7 @@ impl ApiKey {
             tenant: self.reach(),
             pools: self.pools.clone(),
             max_priority: self.max_priority,
+            submits_per_s: self.submits_per_s,
             payloads: self.sees_payloads(),
             networks: self.networks.clone(),
             created_at: (source == ApiKeySource::Store).then_some(self.created_at),

@@ -1,6 +1,6 @@
 //! Who calls, and what of the node belongs to the caller.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, num::NonZeroU32, sync::Arc};
 
 use forerunner_core::{ApiKeyName, PoolName, Priority, TenantName};
 
@@ -20,6 +20,8 @@ pub struct Caller {
     pub pools: Option<BTreeSet<PoolName>>,
     /// The highest priority that the key may give; any if there is none.
     pub max_priority: Option<Priority>,
+    /// Tasks that may be submitted with the key in a second; any if there is none.
+    pub submits_per_s: Option<NonZeroU32>,
     /// Whether the caller sees inputs, outputs and messages of errors.
     pub payloads: bool,
 }
@@ -208,7 +210,15 @@ mod tests {
         let name = ApiKeyName::new("ci").unwrap();
         let max_priority = Some(Priority::new(5).unwrap());
         let tenant = None;
-        Scope::Of(Arc::new(Caller { name, role, tenant, pools, max_priority, payloads: role.sees_payloads() }))
+        Scope::Of(Arc::new(Caller {
+            name,
+            role,
+            tenant,
+            pools,
+            max_priority,
+            submits_per_s: None,
+            payloads: role.sees_payloads(),
+        }))
     }
 
     #[test]

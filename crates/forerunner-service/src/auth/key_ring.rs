@@ -185,6 +185,7 @@ fn bootstrap_key(token: &Token) -> ApiKey {
         tenant: None,
         pools: None,
         max_priority: None,
+        submits_per_s: None,
         payloads: None,
         networks: Vec::new(),
         sha256: token.hash(),

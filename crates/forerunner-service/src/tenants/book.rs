@@ -1,8 +1,8 @@
 //! What each limited tenant has used.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{collections::HashMap, num::NonZeroU32};
 
-use forerunner_core::{RateLeft, RateLimit, RateMeter, TenantName};
+use forerunner_core::{ApiKeyName, RateLeft, RateLimit, RateMeter, TenantName};
 use forerunner_store::TenantUsage;
 use parking_lot::Mutex;
 
@@ -22,6 +22,8 @@ pub struct RateStatus {
 pub(super) enum Exceeded {
     /// Too many in a second: try again after so many seconds.
     Rate { limit: RateLimit, wait_s: f64 },
+    /// The same, of the key.
+    KeyRate { limit: RateLimit, wait_s: f64 },
     /// As many tasks as it may have.
     Tasks { there: u64, limit: u64 },
     /// As many bytes as it may have.
@@ -32,7 +34,12 @@ pub(super) enum Exceeded {
 #[derive(Debug, Default)]
 pub(crate) struct TenantBook {
     accounts: Mutex<HashMap<TenantName, Account>>,
+    /// What keys with a limit have submitted.
+    keys: Mutex<HashMap<ApiKeyName, RateMeter>>,
 }
+
+/// Keys whose use is remembered; those that used nothing lately are dropped beyond.
+const MOST_KEYS: usize = 10_000;
 
 #[derive(Debug, Default)]
 struct Account {
@@ -88,6 +95,17 @@ impl TenantBook {
         Ok(())
     }
 
+    /// Counts a task of a key that may submit so many in a second, or refuses it.
+    pub(super) fn enter_by_key(&self, key: &ApiKeyName, per_s: NonZeroU32, now_s: f64) -> Result<(), Exceeded> {
+        let Ok(limit) = RateLimit::new(f64::from(per_s.get()), None) else { return Ok(()) };
+        let mut keys = self.keys.lock();
+        if keys.len() >= MOST_KEYS {
+            keys.retain(|_, meter| limit.left(meter, now_s).reset_s > 0.0);
+        }
+        let meter = keys.entry(key.clone()).or_default();
+        limit.take(meter, now_s, 1).map(drop).map_err(|wait_s| Exceeded::KeyRate { limit, wait_s })
+    }
+
     /// Returns what a tenant may submit now; `None` without a limit of its rate.
     pub(super) fn rate(&self, tenant: &TenantName, now_s: f64) -> Option<RateStatus> {
         let accounts = self.accounts.lock();
@@ -117,15 +135,7 @@ impl TenantBook {
         let accounts = self.accounts.lock();
         accounts.get(tenant).filter(|account| account.limits.needs_usage()).map(Account::used)
     }
-
-    /// Returns whether a tenant has limits: then metrics name it.
-    pub(super) fn has(&self, tenant: &TenantName) -> bool {
-        self.accounts.lock().contains_key(tenant)
-    }
 }
-
-/// Shared by all services of a node.
-pub(crate) type SharedBook = Arc<TenantBook>;
 
 #[cfg(test)]
 mod tests {
@@ -149,7 +159,14 @@ mod tests {
         assert!(matches!(enter("a", 1.0), Err(Exceeded::Rate { wait_s, .. }) if (wait_s - 0.5).abs() < 1e-6));
         assert!((0..100).all(|_| enter("b", 1.0).is_ok()));
         assert_eq!(book.rate(&tenant("a"), 1.5).unwrap().left.remaining, 1);
-        assert_eq!((book.rate(&tenant("b"), 1.5), book.has(&tenant("b"))), (None, false));
+        assert_eq!(book.rate(&tenant("b"), 1.5), None);
+    }
+
+    #[test]
+    fn a_key_submits_no_faster_than_it_may() {
+        let (book, per_s) = (TenantBook::default(), NonZeroU32::new(2).unwrap());
+        let enter = |key: &str| book.enter_by_key(&key.parse().unwrap(), per_s, 1.0).is_ok();
+        assert_eq!([enter("a"), enter("a"), enter("a"), enter("b")], [true, true, false, true]);
     }
 
     #[test]

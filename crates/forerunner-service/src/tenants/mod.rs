@@ -9,11 +9,12 @@ use forerunner_core::{NewTask, TenantName};
 use forerunner_store::TenantUsage;
 use metrics::counter;
 use serde::Serialize;
+use serde_json::Value;
 use tokio::time::{Instant, MissedTickBehavior};
 
-pub use book::RateStatus;
-pub(crate) use book::SharedBook;
 use book::Exceeded;
+pub use book::RateStatus;
+pub(crate) use book::TenantBook;
 pub use limits::TenantLimits;
 use limits::{AllLimits, MOST_TENANTS};
 
@@ -69,7 +70,8 @@ impl Service {
             false => all.insert(tenant.clone(), limits),
         };
         if all.len() > MOST_TENANTS {
-            let detail = format!("{MOST_TENANTS} tenants have limits, as many as there may be; remove those of another one");
+            let detail =
+                format!("{MOST_TENANTS} tenants have limits, as many as there may be; remove those of another one");
             return Err(Error::new(ProblemKind::InvalidValue, detail).with("limit", MOST_TENANTS));
         }
         let text = serde_json::to_string(&all).map_err(|error| Error::internal(error.to_string()))?;
@@ -114,15 +116,15 @@ impl Service {
         }
     }
 
-    /// Counts tasks of the caller before they are submitted.
-    pub(crate) fn enter(&self, tasks: &[NewTask]) -> Result<(), Error> {
-        let bytes = tasks.iter().map(|task| task.input.len() as u64).sum();
-        let count = u32::try_from(tasks.len()).unwrap_or(u32::MAX);
-        let tenant = self.tenant();
-        self.book().enter(&tenant, count, bytes, self.clock_s()).map_err(|exceeded| {
-            counter!(LIMITED, "tenant" => tenant.to_string(), "limit" => exceeded.name()).increment(u64::from(count));
-            exceeded.of(&tenant)
-        })
+    /// Counts a task of the caller before it is submitted.
+    pub(crate) fn enter(&self, task: &NewTask) -> Result<(), Error> {
+        let caller = self.scope().caller();
+        if let Some((caller, per_s)) = caller.and_then(|caller| Some((caller, caller.submits_per_s?))) {
+            let entered = self.book().enter_by_key(&caller.name, per_s, self.clock_s());
+            entered.map_err(|exceeded| refused(exceeded, &format!("key `{}`", caller.name), "key"))?;
+        }
+        let entered = self.book().enter(&task.tenant, 1, task.input.len() as u64, self.clock_s());
+        entered.map_err(|exceeded| refused(exceeded, &format!("tenant `{}`", task.tenant), task.tenant.as_str()))
     }
 
     async fn read_limits(&self) -> Result<AllLimits, Error> {
@@ -139,36 +141,42 @@ impl Service {
     }
 }
 
+/// Counts and explains a refusal. Only tenants with limits are refused, so the labels are bounded.
+fn refused(exceeded: Exceeded, who: &str, label: &str) -> Error {
+    counter!(LIMITED, "tenant" => label.to_owned(), "limit" => exceeded.name()).increment(1);
+    exceeded.of(who)
+}
+
 impl Exceeded {
     const fn name(&self) -> &'static str {
         match self {
             Self::Rate { .. } => "rate",
+            Self::KeyRate { .. } => "key_rate",
             Self::Tasks { .. } => "tasks",
             Self::Bytes { .. } => "bytes",
         }
     }
 
-    fn of(self, tenant: &TenantName) -> Error {
-        let (detail, limit) = match self {
-            Self::Rate { limit, .. } => {
+    fn of(self, who: &str) -> Error {
+        let (detail, limit, wait_s) = match self {
+            Self::Rate { limit, wait_s } | Self::KeyRate { limit, wait_s } => {
                 let per_s = limit.per_s();
-                (format!("tenant `{tenant}` may submit {per_s} tasks a second; submit fewer, or retry later"), per_s.into())
+                let detail = format!("{who} may submit {per_s} tasks a second; submit fewer, or retry later");
+                (detail, Value::from(per_s), wait_s)
             }
-            Self::Tasks { there, limit } => (
-                format!("tenant `{tenant}` has {there} unfinished tasks, limit {limit}; retry once some have ended"),
-                serde_json::Value::from(limit),
-            ),
-            Self::Bytes { there, limit } => (
-                format!(
-                    "the inputs of the unfinished tasks of tenant `{tenant}` have {there} bytes, limit {limit}; send \
-                     less, or retry once some have ended"
-                ),
-                limit.into(),
-            ),
+            Self::Tasks { there, limit } => {
+                let detail = format!("{who} has {there} unfinished tasks, limit {limit}; retry once some have ended");
+                (detail, limit.into(), POLL.as_secs_f64())
+            }
+            Self::Bytes { there, limit } => {
+                let detail = format!(
+                    "the inputs of the unfinished tasks of {who} have {there} bytes, limit {limit}; send less, or retry \
+                     once some have ended"
+                );
+                (detail, limit.into(), POLL.as_secs_f64())
+            }
         };
-        let wait_s = if let Self::Rate { wait_s, .. } = self { wait_s } else { POLL.as_secs_f64() };
-        let error = Error::new(ProblemKind::TenantLimit, detail).with("tenant", tenant.as_str());
-        let error = error.with("limited", self.name()).with("limit", limit);
+        let error = Error::new(ProblemKind::TenantLimit, detail).with("limited", self.name()).with("limit", limit);
         error.retry_after(Duration::from_secs_f64(wait_s.clamp(0.001, 3_600.0)))
     }
 }

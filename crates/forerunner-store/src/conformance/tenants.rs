@@ -3,7 +3,7 @@ use std::{future::Future, sync::Arc};
 use forerunner_core::{ContextId, Task, TaskId, TaskState, TenantName};
 
 use super::lab::{Lab, at, context, key, pool, submission, succeeded};
-use crate::{ContextCommit, ContextFilter, EnqueueOutcome, Settlement, Store, TaskFilter, born_of};
+use crate::{ContextCommit, ContextFilter, EnqueueOutcome, Settlement, Store, TaskFilter, TenantUsage, born_of};
 
 fn tenant(name: &str) -> TenantName {
     TenantName::new(name).expect("cases use valid names")
@@ -54,6 +54,47 @@ pub async fn names_of_two_tenants_never_meet<F: Future<Output = Arc<dyn Store>>>
         panic!("its own key is known");
     };
     assert_eq!(known.id, claimed[1].id);
+}
+
+/// What a tenant has is counted until it ends.
+pub async fn the_unfinished_tasks_of_a_tenant_are_counted<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
+    let lab = Lab::new(open().await);
+    let usage = async |name: &str| {
+        let TenantUsage { tasks, input_bytes } = lab.store.tenant_usage(tenant(name)).await.unwrap();
+        (tasks, input_bytes)
+    };
+    assert_eq!(usage("acme").await, (0, 0));
+    // Each input has 7 bytes.
+    for number in 1..=3 {
+        lab.enqueue(Task { tenant: tenant("acme"), ..lab.task(number) }).await;
+    }
+    lab.enqueue(Task { tenant: tenant("acme"), run_at: at(100), ..lab.task(4) }).await;
+    lab.enqueue(lab.task(5)).await;
+    assert_eq!((usage("acme").await, usage("default").await, usage("bolt").await), ((4, 28), (1, 7), (0, 0)));
+    let claimed = lab.claim(2, 6).await;
+    assert_eq!(usage("acme").await, (4, 28), "tasks that run count");
+    for task in &claimed {
+        lab.settle(task, 7, succeeded()).await.unwrap();
+    }
+    assert_eq!(usage("acme").await, (2, 14));
+}
+
+/// Who asked to cancel a task is on it, whether it waited or ran.
+pub async fn who_cancelled_a_task_is_noted<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
+    let lab = Lab::new(open().await);
+    let (running, _) = lab.enqueue(lab.task(1)).await;
+    let (waiting, _) = lab.enqueue(lab.task(2)).await;
+    let (other, _) = lab.enqueue(lab.task(3)).await;
+    let claimed = lab.claim(1, 4).await.remove(0);
+    let by = async |task: TaskId| lab.get(task).await.report.and_then(|report| report.cancelled_by);
+    let ops = Some("ops".parse().expect("cases use valid names"));
+    lab.store.note_cancellation(vec![running, waiting, TaskId::from_parts(at(9), 9)], ops.clone()).await.unwrap();
+    lab.cancel(waiting, 5).await;
+    lab.store.cancel(running, at(5)).await.unwrap().unwrap();
+    lab.settle(&claimed, 6, super::lab::failed()).await.unwrap();
+    assert_eq!((by(running).await, by(waiting).await, by(other).await), (ops.clone(), ops, None));
+    lab.store.note_cancellation(vec![waiting], None).await.unwrap();
+    assert!(by(waiting).await.is_some(), "a task that has ended stays as it is");
 }
 
 /// A listing and a selection of a tenant have its tasks alone, with each other condition.

@@ -14,8 +14,8 @@ use std::{
 use parking_lot::Mutex;
 
 use forerunner_core::{
-    Answered, ApiKeyId, AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName, ScheduleName, Task,
-    TaskId, TaskState, Timestamp,
+    Answered, ApiKeyId, ApiKeyName, AttemptRecord, ContextId, IdempotencyKey, LeaseEpoch, NodeId, PoolName,
+    ScheduleName, Task, TaskId, TaskState, TenantName, Timestamp,
 };
 
 use tokio::sync::broadcast;
@@ -26,7 +26,7 @@ use crate::{
     ContextRead, ContextSummary, DamagedTasks, DroppedPartitions, DueTasks, EnqueueOutcome, Heartbeat, KeyedTask,
     LeaseLost, Notification, Peek, Refusal, Rescue, Rescued, ScheduleConflict, ScheduleWrite, Settled, Settlement,
     Start, StateConflict, Store, StoreError, StoreFuture, StoredContext, StoredSchedule, Submission, Swept, TaskChange,
-    TaskCounts, TaskEvents, TaskFilter, TaskPage, Updated, VacuumStatus,
+    TaskCounts, TaskEvents, TaskFilter, TaskPage, TenantUsage, Updated, VacuumStatus,
 };
 
 /// A store whose calls fail by a [`Schedule`], and otherwise do what the store inside does.
@@ -268,6 +268,14 @@ impl<S: Store + ?Sized> TaskStore for FaultyStore<S> {
 
     fn input_sizes(&self, tasks: Vec<TaskId>) -> StoreFuture<Vec<(TaskId, u64)>> {
         self.through(Verb::Tasks, |store| store.input_sizes(tasks))
+    }
+
+    fn note_cancellation(&self, tasks: Vec<TaskId>, by: Option<ApiKeyName>) -> StoreFuture<()> {
+        self.through(Verb::Cancel, |store| store.note_cancellation(tasks, by))
+    }
+
+    fn tenant_usage(&self, tenant: TenantName) -> StoreFuture<TenantUsage> {
+        self.through(Verb::Counts, |store| store.tenant_usage(tenant))
     }
 
     fn pools_with_tasks(&self) -> StoreFuture<Vec<PoolName>> {

@@ -2,10 +2,10 @@
 
 use std::collections::HashSet;
 
-use forerunner_core::{IdempotencyKey, PoolName, Task, TaskId, TaskState, Timestamp};
+use forerunner_core::{IdempotencyKey, PoolName, Task, TaskId, TaskState, TenantName, Timestamp};
 
 use super::state::{Pool, State};
-use crate::{DueTasks, KeyedTask, TaskCounts, TaskFilter, TaskPage, rules};
+use crate::{DueTasks, KeyedTask, TaskCounts, TaskFilter, TaskPage, TenantUsage, rules};
 
 impl State {
     pub fn page(&mut self, filter: &TaskFilter) -> TaskPage {
@@ -65,6 +65,15 @@ impl State {
         let entries = tasks.iter().filter_map(|task| Some(self.slots.at(self.slots.find(*task)?)));
         let going_on = entries.filter(|entry| !entry.task.state.is_terminal());
         going_on.map(|entry| (entry.task.id, entry.task.input.len() as u64)).collect()
+    }
+
+    pub fn tenant_usage(&self, tenant: &TenantName) -> TenantUsage {
+        let tasks = self.slots.iter().map(|(_, entry)| &entry.task);
+        let own = tasks.filter(|task| task.tenant == *tenant && !task.state.is_terminal());
+        own.fold(TenantUsage::default(), |used, task| TenantUsage {
+            tasks: used.tasks + 1,
+            input_bytes: used.input_bytes + task.input.len() as u64,
+        })
     }
 
     pub fn counts(&self, pool: &PoolName) -> TaskCounts {

@@ -1,6 +1,6 @@
 //! Changing a task that waits.
 
-use forerunner_core::{Task, TaskId, TaskState, Timestamp};
+use forerunner_core::{ApiKeyName, Task, TaskId, TaskState, Timestamp};
 
 use super::{
     lane::QueueKey,
@@ -30,6 +30,16 @@ impl State {
         self.put_back(slot, has_place);
         let task = Box::new(Task::clone(&self.slots.at(slot).task));
         Ok(Updated { task, claimable: self.pools[pool].claimable as i64 - before })
+    }
+
+    pub fn note_cancellation(&mut self, tasks: &[TaskId], by: Option<&ApiKeyName>) {
+        for task in tasks {
+            let Some(slot) = self.slots.find(*task) else { continue };
+            let entry = self.slots.at_mut(slot);
+            if !entry.task.state.is_terminal() {
+                entry.task_mut().report = rules::cancellation_by(by).map(Box::new);
+            }
+        }
     }
 
     /// Removes a waiting task from every order; returns whether it had a place in its context's queue.

@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use forerunner_core::{PoolName, Task, TaskId, TaskState, Timestamp};
+use forerunner_core::{PoolName, Task, TaskId, TaskState, TenantName, Timestamp};
 use rusqlite::{Connection, Params, Row, params, types::Value};
 
 use super::{
@@ -12,7 +12,7 @@ use super::{
     select,
 };
 use crate::{
-    DueTasks, TaskFilter, TaskPage,
+    DueTasks, TaskFilter, TaskPage, TenantUsage,
     damage::{Damage, unreadable},
     rules,
 };
@@ -144,6 +144,20 @@ pub(super) fn input_sizes(connection: &Connection, tasks: &[TaskId]) -> Sql<Vec<
         sizes.extend(size.flatten().map(|bytes| (*task, bytes.unsigned_abs())));
     }
     Ok(sizes)
+}
+
+/// Counts the unfinished tasks of a tenant. Sizes are read without the texts.
+pub(super) fn tenant_usage(connection: &Connection, tenant: &TenantName) -> Sql<TenantUsage> {
+    // With the condition of the index of tenants, where it applies.
+    let by_index = if tenant.is_default() { "" } else { "AND t.tenant <> 'default'" };
+    let sql = format!(
+        "SELECT count(*), coalesce(sum(octet_length(i.input)), 0) FROM tasks t JOIN inputs i ON i.task = t.task \
+         WHERE t.tenant = ?1 {by_index} AND t.state < 3"
+    );
+    connection.prepare_cached(&sql)?.query_row([tenant.as_str()], |row| {
+        let (tasks, bytes): (i64, i64) = (row.get(0)?, row.get(1)?);
+        Ok(TenantUsage { tasks: tasks.unsigned_abs(), input_bytes: bytes.unsigned_abs() })
+    })
 }
 
 /// Reads a note.

@@ -1,6 +1,6 @@
 //! Changing a task that waits.
 
-use forerunner_core::{ContextId, TaskId, TaskState, Timestamp};
+use forerunner_core::{ApiKeyName, ContextId, TaskId, TaskState, Timestamp};
 use rusqlite::params;
 
 use super::{
@@ -50,6 +50,15 @@ impl Tx<'_> {
             None => {}
         }
         Ok(Ok(Updated { task, claimable: self.claimable(spot.pool)? - claimable_before }))
+    }
+
+    pub fn note_cancellation(&self, tasks: &[TaskId], by: Option<&ApiKeyName>) -> Sql<()> {
+        let report = rules::cancellation_by(by).and_then(|report| serde_json::to_string(&report).ok());
+        for task in tasks {
+            let sql = "UPDATE tasks SET report = ?1 WHERE id = ?2 AND state < 3";
+            run(self.connection, sql, params![report, task.as_uuid().as_bytes()])?;
+        }
+        Ok(())
     }
 
     /// Whether a waiting task has its place in its context's line, or is yet to become due for the first time.
