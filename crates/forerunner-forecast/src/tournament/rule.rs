@@ -139,7 +139,9 @@ impl Rule {
             Source::Greatest => "greatest of averages and trend".into(),
             Source::Present => "tasks present".into(),
             Source::Spares => {
-                format!("tasks present and {} spares, stabilisation {} s", self.margin, self.stabilization_s)
+                // Numbers of spares are eased between those of the grid, too.
+                let spares = (self.margin * 10.0).round() / 10.0;
+                format!("tasks present and {spares} spares, stabilisation {} s", self.stabilization_s)
             }
             Source::Level(at) => format!("level that {} % of tasks exceed", 100.0 * BEYOND[at]),
         };
@@ -395,7 +397,8 @@ pub(crate) fn rules() -> Vec<Rule> {
                 margin,
                 stabilization_s,
                 surges_early,
-                most_dispersion: f64::INFINITY,
+                // Their margins compete, so that each load finds the margin for its own chance.
+                most_dispersion: 1.0,
                 surge_lasts_s: f64::INFINITY,
             }));
         }

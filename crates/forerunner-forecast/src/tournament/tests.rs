@@ -101,6 +101,19 @@ fn rules_are_all_different_and_named_in_words() {
 }
 
 #[test]
+fn only_the_first_rule_counts_on_scatter() {
+    let pool = PoolState { in_flight: 20.0, ..PoolState::default() };
+    let need = |rule: &Rule, dispersion| {
+        rule.requirements(&pool, &ForecastInputs { rates: [4.0; RATES], dispersion, ..inputs(0.0) }).forecast
+    };
+    let rules = rules();
+    assert!(need(&rules[0], 9.0) > need(&rules[0], 1.0), "before rules have competed");
+    for rule in &rules[1..] {
+        assert_eq!(need(rule, 9.0), need(rule, 1.0), "margins compete instead: {}", rule.words());
+    }
+}
+
+#[test]
 fn a_new_pool_does_not_take_a_surge_of_seconds_for_the_rate_of_half_a_minute() {
     let mut tournament = Tournament::new(limits(), Tuning::default());
     let inputs = |horizon_s: f64| {
