@@ -45,7 +45,14 @@ const ARROWS: [(&str, &[&str]); 16] = [
     ("forerunner-agents", &["forerunner-core", "forerunner-context", "forerunner-runtime"]),
     (
         "forerunner-service",
-        &["forerunner-core", "forerunner-forecast", "forerunner-lab", "forerunner-runtime", "forerunner-store"],
+        &[
+            "forerunner-core",
+            "forerunner-forecast",
+            "forerunner-lab",
+            "forerunner-runtime",
+            "forerunner-sim",
+            "forerunner-store",
+        ],
     ),
     ("forerunner-http", &["forerunner-core", "forerunner-service"]),
     (

@@ -333,3 +333,44 @@ async fn a_pool_that_was_seeded_begins_with_what_the_recording_needs() {
     let refused = site.program().run(line).await.ended(2);
     assert!(refused.stderr.contains("POOL=FILE") && refused.stderr.contains("work"), "{}", refused.stderr);
 }
+
+#[actix_rt::test]
+async fn a_running_pool_learns_from_a_recording_and_another_one_from_it() {
+    let site = Site::new().with("", &[Pool::builtin("work"), Pool::builtin("spare")]);
+    let service = site.serve().await;
+    let client = |line: &'static [&'static str]| site.program().env("FORERUNNER_SERVER", service.address()).run(line);
+    let mut text = String::from("due,took_ms,chat\n");
+    for second in 0..900 {
+        writeln!(text, "2026-01-05T09:{:02}:{:02}Z,4000,{}", second / 60, second % 60, second % 7).expect("a text");
+    }
+    fs::write(site.path("past.csv"), &text).expect("written");
+    const MAP: &str = "arrival=due,duration=took_ms,session=chat";
+    let learned = client(&["pool", "learn", "work", "past.csv", "--map", MAP]).await.ended(0);
+    assert!(learned.stdout.contains("work has learned from 900 tasks in 14 min 59 s"), "{}", learned.stdout);
+    let json = client(&["pool", "learn", "work=past.csv", "--map", MAP, "--replace", "--output", "json"])
+        .await
+        .ended(0)
+        .json();
+    assert_eq!(
+        (&json["pool"], &json["tasks"], &json["span_s"]),
+        (&"work".into(), &900.into(), &899.0.into()),
+        "{json}"
+    );
+    let other = client(&["pool", "learn", "spare", "--from", "work"]).await.ended(0);
+    assert!(other.stdout.contains("spare has learned from work"), "{}", other.stdout);
+    fs::write(site.path("few.csv"), "arrival_s,service_s\n0,1\n5,1\n").expect("written");
+    for (line, code, text) in [
+        (&["pool", "learn", "past.csv"][..], 2, "--map"),
+        (&["pool", "learn", "few.csv"], 2, "pools are spare, work"),
+        (&["pool", "learn", "none", "few.csv"], 1, "there is no pool `none`"),
+        (&["pool", "learn", "work", "none.csv"], 2, "none.csv"),
+        (&["pool", "learn", "work", "few.csv"], 1, "--replace"),
+        (&["pool", "learn", "work", "few.csv", "--ended", "2999-01-01T00:00:00Z", "--replace"], 1, "in the past"),
+        (&["pool", "learn", "work", "few.csv", "--from", "spare"], 2, "takes the place of a file"),
+        (&["pool", "learn", "work"], 2, "work"),
+    ] {
+        let refused = client(line).await.ended(code);
+        assert!(refused.stderr.contains(text), "{line:?}: {}", refused.stderr);
+    }
+    assert_eq!(service.stop(SOON).await, 0);
+}

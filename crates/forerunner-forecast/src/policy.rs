@@ -296,4 +296,22 @@ pub trait Policy: Send {
     fn restore(&mut self, _saved: &str, _away_s: f64) -> bool {
         false
     }
+
+    /// Tasks that were learned from, in all.
+    fn learned_tasks(&self) -> u64 {
+        0
+    }
+
+    /// Adds what a recording taught, as [`Policy::save`] wrote it at the end of the recording, `away_s` seconds ago. What the
+    /// policy knows of the present stays: its size, and, once it has learned anything, its rates. The next observation will have
+    /// `t = 0` or later. Unreadable or outdated text is ignored; then the result is false.
+    fn teach(&mut self, _saved: &str, _away_s: f64) -> bool {
+        false
+    }
+
+    /// Takes up what the policy of another pool with the same agents saved about them: durations, pauses of sessions and the cold
+    /// start. Not how many tasks come. What was measured already stays, where it says more. False as for [`Policy::teach`].
+    fn adopt(&mut self, _saved: &str) -> bool {
+        false
+    }
 }

@@ -260,6 +260,19 @@ impl Predictive {
         }
     }
 
+    /// Goes on from what is known. The next observation has `t = 0` or later.
+    fn begin_with(&mut self, mut learned: Learned) {
+        let begin = learned.window.now();
+        self.tournament.resume(std::mem::take(&mut learned.scores));
+        self.calendar_shift_s = learned.calendar.now();
+        self.learned = learned;
+        self.shift_s = begin + self.limits.tick_s;
+        self.fresh = true;
+        // Nothing is known about the time away, so the size before it stays for a while.
+        self.settles_at = begin + SETTLE_S;
+        self.news_until = begin + SETTLE_S;
+    }
+
     /// Seconds that shadow pools are behind.
     fn delay_s(&self) -> f64 {
         (DELAY_SERVICES * self.learned.service.mean_s()).clamp(DELAY_S.0, DELAY_S.1)
@@ -390,24 +403,27 @@ impl Policy for Predictive {
     }
 
     fn restore(&mut self, saved: &str, away_s: f64) -> bool {
-        let Ok(mut learned) = serde_json::from_str::<Learned>(saved) else { return false };
-        if !learned.is_sound() || learned.window.span_s() != f64::from(self.settings.window_s) {
-            return false;
-        }
-        let before = learned.window.now();
-        let away_s = if away_s.is_finite() { away_s.max(0.0) } else { 0.0 };
-        let begin = before + away_s;
-        learned.skip_to(begin);
+        let Some(mut learned) = Learned::read(saved, &self.settings) else { return false };
+        learned.pass(away_s);
         learned.service.resume();
-        self.tournament.resume(std::mem::take(&mut learned.scores));
-        learned.calendar.skip(away_s);
-        self.calendar_shift_s = learned.calendar.now();
-        self.learned = learned;
-        self.shift_s = begin + self.limits.tick_s;
-        self.fresh = true;
-        // Nothing is known about the time away, so the size before it stays for a while.
-        self.settles_at = begin + SETTLE_S;
-        self.news_until = begin + SETTLE_S;
+        self.begin_with(learned);
+        true
+    }
+
+    fn learned_tasks(&self) -> u64 {
+        self.learned.service.completed() as u64
+    }
+
+    fn teach(&mut self, saved: &str, away_s: f64) -> bool {
+        let Some(recorded) = Learned::read(saved, &self.settings) else { return false };
+        let known = std::mem::replace(&mut self.learned, Learned::new(&self.settings));
+        self.begin_with(known.taught_by(recorded, away_s));
+        true
+    }
+
+    fn adopt(&mut self, saved: &str) -> bool {
+        let Some(other) = Learned::read(saved, &self.settings) else { return false };
+        self.learned.adopt(other);
         true
     }
 }

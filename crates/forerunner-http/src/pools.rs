@@ -4,7 +4,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 
 use crate::{
     api::Api,
-    body::JsonBody,
+    body::{BatchLimit, JsonBody},
     error::Problem,
     json, query,
     views::{AgentsView, DecisionsQuery, DecisionsView, HistoryQuery, PoolsView},
@@ -34,6 +34,11 @@ pub(crate) async fn pause(api: Api, pool: Pool) -> Answer {
 
 pub(crate) async fn resume(api: Api, pool: Pool) -> Answer {
     Ok(json::ok(&api.service().resume(&pool).await?))
+}
+
+pub(crate) async fn learn(api: Api, pool: Pool, body: JsonBody<BatchLimit>) -> Answer {
+    let request = json::parse(&body.bytes)?;
+    Ok(json::ok(&api.service().learn(&pool, request).await?))
 }
 
 pub(crate) async fn agents(api: Api, pool: Pool) -> Answer {

@@ -97,6 +97,7 @@ problem_table! {
     WRONG_STATE = of(ProblemKind::WrongState);
     NOT_MOVABLE = of(ProblemKind::NotMovable);
     NO_HISTORY = of(ProblemKind::NoHistory);
+    NOT_LEARNABLE = of(ProblemKind::NotLearnable);
     CONTEXT_IN_USE = of(ProblemKind::ContextInUse);
     SCHEDULE_CONFLICT = of(ProblemKind::ScheduleConflict);
     API_KEY_CONFLICT = of(ProblemKind::ApiKeyConflict);

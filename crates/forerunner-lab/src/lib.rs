@@ -10,9 +10,9 @@
 //! | `context` | how many bytes a turn of a context moves; trains dictionaries |
 //! | `history` | the tasks of a service as a trace |
 //! | `demo` | what the demo shows: its load, its screen, its figures |
-//! | `seed` | what a policy knows after a recording |
+//! | [`seed`] | what a policy knows after a recording |
 //!
-//! All but [`what_if`] are made for the program `forerunner`, and need the feature `commands` (on by default). Their
+//! All but [`what_if`] and [`seed`] are made for the program `forerunner`, and need the feature `commands` (on by default). Their
 //! functions have the arguments of a command, write to the terminal, and return `anyhow` errors as the program does.
 //!
 //! It starts no node, and calls none: the caller of the demo submits its tasks, and the caller of an export reads the
@@ -52,6 +52,5 @@ pub mod parse;
 pub mod placement;
 #[cfg(feature = "commands")]
 pub mod replay;
-#[cfg(feature = "commands")]
 pub mod seed;
 pub mod what_if;

@@ -42,16 +42,28 @@ pub fn train(
     trace: &Trace,
     until_s: f64,
 ) -> Result<TrainedPolicy, forerunner_forecast::Error> {
+    Ok(train_policy(build(kind, limits)?, limits, trace, until_s, &|| false))
+}
+
+/// The same with a policy that has been made. When `is_stopped` answers true it learns no more, and the rest of the trace takes
+/// no time.
+pub fn train_policy(
+    policy: Box<dyn Policy>,
+    limits: PolicyLimits,
+    trace: &Trace,
+    until_s: f64,
+    is_stopped: &(dyn Fn() -> bool + Sync),
+) -> TrainedPolicy {
     let settings = Replay {
         initial: offered_load(trace, until_s),
         warm_up_s: 0.0,
         as_live: Some(AsLive { cooldown_s: COOLDOWN_S }),
         ..Replay::new(limits)
     };
-    let mut training = TrainingPolicy { policy: build(kind, limits)?, until_s, last: None };
+    let mut training = TrainingPolicy { policy, until_s, last: None, is_stopped };
     replay(trace, &mut training, &settings);
     let desired = training.last.map_or(limits.min, |decision| decision.desired);
-    Ok(TrainedPolicy { policy: training.policy, desired: limits.clamp(desired) })
+    TrainedPolicy { policy: training.policy, desired: limits.clamp(desired) }
 }
 
 /// Agents that the recording loads on average: about what a pool would have had at its begin, so that the policy does
@@ -62,13 +74,14 @@ pub fn offered_load(trace: &Trace, until_s: f64) -> u32 {
 }
 
 /// A policy that is asked until a given time. What comes later it does not see.
-struct TrainingPolicy {
+struct TrainingPolicy<'a> {
     policy: Box<dyn Policy>,
     until_s: f64,
     last: Option<Decision>,
+    is_stopped: &'a (dyn Fn() -> bool + Sync),
 }
 
-impl Policy for TrainingPolicy {
+impl Policy for TrainingPolicy<'_> {
     fn name(&self) -> &'static str {
         self.policy.name()
     }
@@ -79,7 +92,7 @@ impl Policy for TrainingPolicy {
 
     fn decide(&mut self, seen: &Observation) -> Decision {
         match &self.last {
-            Some(last) if seen.t > self.until_s => last.clone(),
+            Some(last) if seen.t > self.until_s || (self.is_stopped)() => last.clone(),
             _ => self.last.insert(self.policy.decide(seen)).clone(),
         }
     }

@@ -65,6 +65,16 @@ pub enum Error {
         /// Why, and what to do.
         reason: String,
     },
+    /// The forecast of a pool cannot learn from what it was given.
+    #[error(
+        "the forecast of pool `{pool}` (policy `{policy}`) cannot learn from this; use policy `predictive`, and what was saved under the same settings"
+    )]
+    NotTeachable {
+        /// The pool.
+        pool: PoolName,
+        /// Its policy.
+        policy: &'static str,
+    },
     /// A payload is over its limit.
     #[error("the {what} has {size} bytes, the limit is {limit}; send less or raise {key}")]
     TooLarge {

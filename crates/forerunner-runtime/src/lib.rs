@@ -44,6 +44,7 @@ mod unconfigured;
 pub use bulk::{BulkReport, BulkRequest, MOST_BULK};
 pub use clock::{SystemClock, VirtualClock};
 pub use error::Error;
+pub use forecast::{LearnedForecast, Lesson, UntaughtPolicy};
 pub use forerunner_core::placement::RestoreCost;
 pub use handle::{EventStream, Handle};
 pub use node::{Node, NodeSpec, ThreadPlacement};

@@ -33,6 +33,10 @@ pub struct PoolSettings {
     pub mode: Mode,
     /// Time between two decisions.
     #[serde(with = "human_duration")]
+    /// Another pool with the same agents. A pool without a history begins with what that one knows of them: durations, pauses of
+    /// sessions and the cold start.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub learn_from: Option<PoolName>,
     pub tick: Duration,
     /// The assumed time until an agent is ready, before the first measurement.
     #[serde(with = "human_duration")]
@@ -71,6 +75,7 @@ impl Default for PoolSettings {
             cooldown: Duration::from_secs(5),
             scale_down: ScaleDownOrder::default(),
             isolation: Isolation::default(),
+            learn_from: None,
             queue: QueueSettings::default(),
             task: TaskSettings::default(),
             contexts: ContextSettings::default(),

@@ -46,6 +46,9 @@ impl From<RuntimeError> for Error {
             RuntimeError::TooLarge { size, limit, .. } => {
                 Self::new(ProblemKind::PayloadTooLarge, detail).with("size", size).with("limit", limit)
             }
+            RuntimeError::NotTeachable { pool, .. } => {
+                Self::new(ProblemKind::NotLearnable, detail).with("pool", pool.as_str())
+            }
             RuntimeError::Refused(refusal) => refusal.into(),
             RuntimeError::StateConflict(mismatch) => mismatch.into(),
             RuntimeError::Answer { task, error } => {

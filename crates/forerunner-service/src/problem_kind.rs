@@ -97,6 +97,8 @@ problem_kinds! {
         "Leave it in its pool, or follow the detail.";
     NoHistory Conflict "no-history" "The pool has no history to replay"
         "Ask again once tasks of the pool have run.";
+    NotLearnable Conflict "not-learnable" "The pool cannot learn from that"
+        "Follow the detail.";
     ContextInUse Conflict "context-in-use" "A task of the context has not ended"
         "Wait for the task named in `task`, or cancel it.";
     ScheduleConflict Conflict "schedule-conflict" "The schedule is there already, or was changed meanwhile"

@@ -17,13 +17,13 @@ use tokio::{
 use crate::{error::Error, problem_kind::ProblemKind};
 
 /// Longest time of the replays of a call.
-pub(super) const LONGEST_REPLAY: Duration = Duration::from_secs(60);
+pub(crate) const LONGEST_REPLAY: Duration = Duration::from_secs(60);
 /// When to retry a node that cannot start a thread.
 const RETRY: Duration = Duration::from_secs(5);
 
 /// Signals that work should stop: its client has left, or its time is over.
 #[derive(Clone)]
-pub(super) struct Stop {
+pub(crate) struct Stop {
     is_abandoned: Arc<AtomicBool>,
     deadline: Instant,
 }
@@ -34,7 +34,7 @@ impl Stop {
     }
 
     /// Returns whether the work is no longer needed.
-    pub(super) fn is_due(&self) -> bool {
+    pub(crate) fn is_due(&self) -> bool {
         self.is_abandoned.load(Ordering::Relaxed) || Instant::now() >= self.deadline
     }
 }
@@ -52,14 +52,14 @@ impl Drop for StopOnDrop {
 ///
 /// It does not use the threads for blocking work: where the system allows no thread these panic, which is an error
 /// here.
-pub(super) async fn run_on_thread<T: Send + 'static>(
+pub(crate) async fn run_on_thread<T: Send + 'static>(
     turn: OwnedMutexGuard<()>,
     work: impl FnOnce(&Stop) -> T + Send + 'static,
 ) -> Result<T, Error> {
     let stop = Stop::new(Instant::now() + LONGEST_REPLAY);
     let (done, result) = oneshot::channel();
     let _abandon = StopOnDrop(stop.clone());
-    let thread = thread::Builder::new().name("forerunner-what-if".to_owned());
+    let thread = thread::Builder::new().name("forerunner-replay".to_owned());
     let started = thread.spawn(move || {
         let _turn = turn;
         // There is no receiver if the client has left.

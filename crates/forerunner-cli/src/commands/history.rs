@@ -171,7 +171,8 @@ fn render(summary: &Summary) -> String {
     pairs(rows)
 }
 
-fn time(text: &str) -> Result<Timestamp, String> {
+/// Reads a time, or a duration before now.
+pub(super) fn time(text: &str) -> Result<Timestamp, String> {
     let ago = parse_duration(text).map(|ago| SystemClock.now() - ago);
     ago.or_else(|_| text.parse()).map_err(|_| {
         Usage("write a time as 2026-01-31T12:00:00Z, or a duration before now of 3650d at most, such as 24h".to_owned())

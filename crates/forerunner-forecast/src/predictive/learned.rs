@@ -73,7 +73,14 @@ impl Learned {
         }
     }
 
-    pub fn is_sound(&self) -> bool {
+    /// Reads what [`Predictive::save`](super::Predictive) wrote under the same settings; `None` for any other text.
+    pub fn read(saved: &str, settings: &PredictiveSettings) -> Option<Self> {
+        let learned: Self = serde_json::from_str(saved).ok()?;
+        let fits = learned.is_sound() && learned.window.span_s() == f64::from(settings.window_s);
+        fits.then_some(learned)
+    }
+
+    fn is_sound(&self) -> bool {
         self.version == SAVED_VERSION
             && self.window.is_sound()
             && self.rates.is_sound()
@@ -86,6 +93,52 @@ impl Learned {
             && self.sessions.is_sound()
             && self.cold_start_s.is_none_or(|seconds| seconds.is_finite() && seconds > 0.0)
             && self.observed_s.is_finite()
+    }
+
+    /// Lets seconds pass that nobody observed.
+    pub fn pass(&mut self, away_s: f64) {
+        let away_s = if away_s.is_finite() { away_s.max(0.0) } else { 0.0 };
+        self.skip_to(self.window.now() + away_s);
+        self.calendar.skip(away_s);
+    }
+
+    /// Adds what a recording taught that ended `away_s` seconds ago.
+    ///
+    /// Of habits, sessions and rules the recording knows more than a pool that is asked to learn from it. The present is what the
+    /// pool itself sees: its size, and its rates once it has learned anything. Durations are of whichever saw more tasks.
+    pub fn taught_by(self, mut recorded: Self, away_s: f64) -> Self {
+        recorded.pass(away_s);
+        recorded.service.resume();
+        let knows_rates = self.has_learned();
+        let knows_durations = self.service.completed() >= recorded.service.completed();
+        let now = if knows_rates { &self } else { &recorded };
+        let (window, rates) = (now.window.clone(), now.rates.clone());
+        Self {
+            window,
+            rates,
+            service: if knows_durations { self.service } else { recorded.service },
+            // Those of announced tasks count on the window's clock.
+            announcements: if knows_rates { self.announcements } else { Announcements::default() },
+            sessions: if recorded.sessions.have_learned() { recorded.sessions } else { self.sessions },
+            recent_needs: SlidingMaximum::default(),
+            cold_start_s: self.cold_start_s.or(recorded.cold_start_s),
+            observed_s: self.observed_s + recorded.observed_s,
+            desired: self.desired,
+            desired_for_rest: self.desired_for_rest,
+            ..recorded
+        }
+    }
+
+    /// Takes up what another pool knows of the same agents, where it has seen more of them.
+    pub fn adopt(&mut self, mut other: Self) {
+        if other.service.completed() > self.service.completed() {
+            other.service.resume();
+            self.service = other.service;
+        }
+        if !self.sessions.have_learned() {
+            self.sessions = other.sessions;
+        }
+        self.cold_start_s = self.cold_start_s.or(other.cold_start_s);
     }
 
     /// Lets time pass that nobody observed.

@@ -75,6 +75,65 @@ fn shadow_pools_lower_the_cost_of_a_calm_load_and_price_other_objectives() {
     assert!(policy.save().expect("it has a memory").len() < 200_000);
 }
 
+/// An hour of 4 tasks/s of 5 s, as saved.
+fn an_hour() -> String {
+    let mut policy = policy();
+    run(&mut policy, 0, 3_600, 4);
+    policy.save().expect("it has a memory")
+}
+
+#[test]
+fn a_new_policy_that_is_taught_knows_the_rules_and_the_rates_and_keeps_its_size() {
+    let mut taught = policy();
+    taught.decide(&Observation { t: 0.0, ready: 1, ..Observation::default() });
+    assert!(taught.teach(&an_hour(), 30.0));
+    assert!(taught.learned_tasks() > 14_000, "{}", taught.learned_tasks());
+    let first = taught.decide(&second(0.0, 4, 5.0));
+    assert!(!first.detail.contains("still learning"), "{}", first.detail);
+    assert!((20..=30).contains(&first.desired), "20 Erlang: {first:?}");
+}
+
+#[test]
+fn a_policy_that_sees_its_own_load_is_taught_rules_and_keeps_rates_durations_and_size() {
+    let mut known = policy();
+    for t in 0..120 {
+        known.decide(&second(f64::from(t), 1, 2.0));
+    }
+    let before = known.learned.desired;
+    assert!(known.teach(&an_hour(), 0.0));
+    assert_eq!(known.learned.desired, before);
+    let after = known.decide(&second(0.0, 1, 2.0));
+    let forecast = after.forecast.expect("it forecasts");
+    assert!(forecast.rate_per_s < 1.5, "its own rate: {forecast:?}");
+    assert!(!after.detail.contains("still learning"), "{}", after.detail);
+}
+
+#[test]
+fn a_pool_adopts_durations_of_another_one_and_no_rates() {
+    let mut other = policy();
+    assert!(other.adopt(&an_hour()));
+    let arrival = Observation { t: 0.0, arrivals: 1, queue_depth: 1, ready: 1, ..Observation::default() };
+    let forecast = other.decide(&arrival).forecast.expect("it forecasts");
+    assert!((forecast.service_s - 5.0).abs() < 0.2 && forecast.rate_per_s < 2.0, "{forecast:?}");
+    let mut busy = policy();
+    for t in 0..9_000 {
+        busy.decide(&second(f64::from(t), 2, 1.0));
+    }
+    assert!(busy.adopt(&an_hour()));
+    assert!((busy.learned.service.mean_s() - 1.0).abs() < 0.1, "it has seen more tasks itself");
+}
+
+#[test]
+fn text_that_cannot_be_read_teaches_nothing() {
+    let mut policy = policy();
+    run(&mut policy, 0, 60, 4);
+    let before = policy.save();
+    for text in ["", "{}", "null", &an_hour()[..900]] {
+        assert!(!policy.teach(text, 0.0) && !policy.adopt(text), "{text}");
+    }
+    assert_eq!(policy.save(), before);
+}
+
 #[test]
 fn a_restart_neither_forgets_nor_shrinks_the_pool() {
     let mut before = policy();

@@ -109,9 +109,14 @@ impl Sessions {
         !self.table.sessions.is_empty() && self.pauses.are_known()
     }
 
+    /// Whether it is known how long sessions pause, also before any is followed.
+    pub fn have_learned(&self) -> bool {
+        self.pauses.are_known()
+    }
+
     /// The chance that a session returns within so many seconds, by the seconds since its last turn; empty before any did.
     pub fn return_chances(&self, within_s: f64) -> Vec<(f64, f64)> {
-        if !self.pauses.are_known() {
+        if !self.have_learned() {
             return Vec::new();
         }
         let hazard = self.pauses.pooled();

@@ -3,7 +3,7 @@
 use actix_web::web;
 use forerunner_service::auth::Permission;
 use forerunner_service::{
-    MOST_SHARES, Scaler, WhatIf,
+    LearnReport, LearnRequest, MOST_RECORDED, MOST_SHARES, Scaler, WhatIf,
     limits::{MAX_MINUTES, MINUTES},
     status::{DecisionRecord, ForecastStatus, PoolHistory, PoolPatch, PoolStatus},
 };
@@ -16,7 +16,7 @@ use crate::{
         text, whole,
     },
     pools,
-    problems::{BUSY, INVALID_QUERY, INVALID_VALUE, NO_DECISION, NO_HISTORY, OUTCOME_UNKNOWN},
+    problems::{BUSY, INVALID_QUERY, INVALID_VALUE, NO_DECISION, NO_HISTORY, NOT_LEARNABLE, OUTCOME_UNKNOWN},
     views::{AgentsView, DecisionsView, PoolsView},
     what_if,
 };
@@ -75,6 +75,22 @@ pub(super) const CALLS: &[Call] = &[
         needs: Permission::Operate,
         handler: || web::to(pools::resume),
         operation: Some(|| steer(Op::new("resumePool", ""))),
+    },
+    Call {
+        method: "POST",
+        path: "/v1/pools/{pool}:learn",
+        summary: "teach a pool from a recording, or from another pool",
+        needs: Permission::Operate,
+        handler: || web::to(pools::learn),
+        operation: Some(|| {
+            let about = "A recording is replayed in virtual time under the pool's policy, which lasts seconds. The node replays \
+                one history at a time. The pool keeps its size, and then decides with what it learned.";
+            let tasks = format!("`tasks`, {MOST_RECORDED} at most, or `from_pool`.");
+            let op = Op::new("learnPool", about)
+                .body::<LearnRequest>(&tasks)
+                .answers::<LearnReport>(200, "What was learned.");
+            of_pool(op).refuses(BODY).refuses(&[INVALID_VALUE, NOT_LEARNABLE, BUSY]).refuses(STORE)
+        }),
     },
     Call {
         method: "GET",

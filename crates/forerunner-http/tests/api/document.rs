@@ -184,6 +184,8 @@ async fn every_call_of_the_document_can_be_made_and_answers_what_it_says() {
         TestRequest::patch().uri("/v1/pools/coder").set_json(json!({ "max": 9 })),
         post("/v1/pools/coder:pause"),
         post("/v1/pools/coder:resume"),
+        post("/v1/pools/coder:learn")
+            .set_json(json!({ "tasks": [{ "arrival_s": 0.0, "service_s": 1.0 }], "replace": true })),
         get("/v1/pools/coder/agents"),
         get("/v1/pools/coder/forecast"),
         get("/v1/pools/coder/decisions"),

@@ -2,7 +2,7 @@
 
 use actix_web::test::TestRequest;
 use insta::assert_snapshot;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::rig::{Rig, submission};
 
@@ -109,4 +109,54 @@ async fn other_objectives_are_priced_from_what_has_run() {
     }
     assert_eq!(rig.get("/v1/pools/coder/what-if?share=99").await.json()["type"], "/problems/invalid-query");
     assert_eq!(rig.get("/v1/pools/nobody/what-if").await.json()["type"], "/problems/no-pool");
+}
+
+fn learn(pool: &str, body: &Value) -> TestRequest {
+    TestRequest::post().uri(&format!("/v1/pools/{pool}:learn")).set_json(body)
+}
+
+#[actix_web::test]
+async fn a_running_pool_learns_from_a_recording_and_another_pool_from_it() {
+    let rig = Rig::start().await;
+    let tasks: Vec<_> = (0..2_000).map(|second| json!({ "arrival_s": second, "service_s": 4.0 })).collect();
+    let report = rig.send(learn("coder", &json!({ "tasks": tasks }))).await.json();
+    assert_eq!(
+        (&report["pool"], &report["tasks"], &report["span_s"]),
+        (&"coder".into(), &2_000.into(), &1_999.0.into())
+    );
+    assert_eq!(report["policy"], "predictive");
+    let again = rig.send(learn("coder", &json!({ "tasks": tasks[..50] }))).await;
+    assert_eq!((again.status.as_u16(), &again.json()["type"]), (409, &"/problems/not-learnable".into()));
+    assert!(again.json()["detail"].as_str().unwrap().contains("learned from 2"), "{}", again.json());
+    let replaced = rig.send(learn("coder", &json!({ "tasks": tasks[..50], "replace": true }))).await;
+    assert_eq!(replaced.status, 200, "{}", replaced.json());
+    let other = rig.send(learn("small", &json!({ "from_pool": "coder" }))).await.json();
+    assert_eq!((&other["from_pool"], &other["tasks_before"]), (&"coder".into(), &0.into()), "{other}");
+}
+
+#[actix_web::test]
+async fn what_cannot_be_learned_is_refused_with_its_place() {
+    let rig = Rig::start().await;
+    let task = json!({ "arrival_s": 0, "service_s": 1 });
+    for (body, kind, text) in [
+        (json!({}), "invalid-value", "name `tasks` of a recording, or `from_pool`"),
+        (json!({ "tasks": [task], "from_pool": "small" }), "invalid-value", "and not both"),
+        (json!({ "tasks": [] }), "invalid-value", "`tasks` has 0 tasks"),
+        (
+            json!({ "tasks": [task, { "arrival_s": 1, "service_s": -2 }] }),
+            "invalid-value",
+            "`tasks[1].service_s` is -2",
+        ),
+        (json!({ "tasks": [{ "arrival_s": 0 }] }), "invalid-body", "service_s"),
+        (json!({ "tasks": [{ "arrival_s": 0, "service_s": 1, "sesion": "a" }] }), "unknown-field", "sesion"),
+        (json!({ "tasks": [task], "ended_at": "2999-01-01T00:00:00Z" }), "invalid-value", "name a time in the past"),
+        (json!({ "from_pool": "coder" }), "invalid-value", "the pool itself"),
+        (json!({ "from_pool": "poet" }), "no-pool", "there is no pool `poet`"),
+        (json!({ "from_pool": "small" }), "not-learnable", "has learned from no task yet"),
+    ] {
+        let answer = rig.send(learn("coder", &body)).await.json();
+        assert_eq!(answer["type"], format!("/problems/{kind}"), "{body}: {answer}");
+        assert!(answer["detail"].as_str().unwrap().contains(text), "{body}: {answer}");
+    }
+    assert_eq!(rig.send(learn("poet", &json!({ "tasks": [task] }))).await.json()["type"], "/problems/no-pool");
 }

@@ -157,6 +157,8 @@ async fn conflicts(seen: &mut SeenProblems) {
     seen.note("schedule-conflict", &schedule("one").await);
     assert_eq!(schedule("two").await.status, 201);
     seen.note("schedules-full", &schedule("three").await);
+    let nothing = TestRequest::post().uri("/v1/pools/small:learn").set_json(json!({ "from_pool": "coder" }));
+    seen.note("not-learnable", &rig.send(nothing).await);
     let done = rig.finish(json!({ "input": { "do": "remember" }, "context": "chat" })).await.id();
     seen.note("wrong-state", &rig.post(&format!("/v1/tasks/{done}:retry")).await);
     rig.submit(json!({ "input": { "do": "hang" }, "context": "chat" })).await;

@@ -28,6 +28,17 @@ const TIME: &str = "a time: ISO 8601, epoch seconds (ms, µs, ns) of the years 2
 const DURATION: &str = "a duration of at least 0, in seconds or with a unit";
 const NUMBER: &str = "a number of at least 0";
 
+/// The tasks of one recording.
+#[derive(Debug)]
+pub struct Recording {
+    /// With arrivals counted from the first one.
+    pub tasks: Vec<TraceTask>,
+    /// Notes about how the recording was read.
+    pub notes: Vec<String>,
+    /// Seconds from 1970 to the first arrival, where times are of the calendar.
+    pub began_s: Option<f64>,
+}
+
 /// Collects the tasks of one recording.
 #[derive(Debug)]
 pub struct Collector {
@@ -195,7 +206,7 @@ impl Collector {
     ///
     /// # Errors
     /// When there is no task, too many rows are bad, or the tasks span more than a year.
-    pub fn finish(mut self) -> Result<(Vec<TraceTask>, Vec<String>), String> {
+    pub fn finish(mut self) -> Result<Recording, String> {
         if self.rows == 0 {
             return Err(format!(
                 "trace `{}` has no tasks; write a line `arrival_s,service_s` and below it one line a task",
@@ -205,11 +216,9 @@ impl Collector {
         self.drop_other_clock();
         let bad = std::mem::take(&mut self.bad);
         let left_out = bad.judge(&self.place, self.rows, self.skip_bad)?;
-        if !self.is_native {
-            self.shift_to_begin()?;
-        }
+        let began_s = if self.is_native { None } else { Some(self.shift_to_begin()?).filter(|first| is_epoch(*first)) };
         self.notes.extend(left_out);
-        Ok((self.tasks, self.notes))
+        Ok(Recording { tasks: self.tasks, notes: self.notes, began_s })
     }
 
     /// Times from a begin and times of the calendar cannot be compared. The rarer ones are bad rows.
@@ -227,8 +236,8 @@ impl Collector {
             .add(rows, || format!("trace `{place}`, {unit} {line}: its time is no {kind}, as those of most rows are"));
     }
 
-    /// Counts arrivals from the first one.
-    fn shift_to_begin(&mut self) -> Result<(), String> {
+    /// Counts arrivals from the first one, and returns when that was.
+    fn shift_to_begin(&mut self) -> Result<f64, String> {
         let arrivals = || self.tasks.iter().map(|task| task.arrival_s);
         let (first, last) = (arrivals().fold(f64::INFINITY, f64::min), arrivals().fold(0.0, f64::max));
         if last - first > MOST_S {
@@ -258,7 +267,7 @@ impl Collector {
             task.arrival_s = from_first(task.arrival_s);
             task.announced_s = task.announced_s.map(|at| from_first(at).min(task.arrival_s));
         }
-        Ok(())
+        Ok(first)
     }
 }
 

@@ -25,7 +25,11 @@ use forerunner_console::Usage;
 use forerunner_sim::Trace;
 
 pub use self::args::ImportArgs;
-use self::{collector::Collector, format::Format, source::Source};
+use self::{
+    collector::{Collector, Recording},
+    format::Format,
+    source::Source,
+};
 
 /// A trace, and what is worth knowing about how it was read.
 #[derive(Debug)]
@@ -34,6 +38,8 @@ pub struct ImportedTrace {
     pub trace: Trace,
     /// Messages for people.
     pub notes: Vec<String>,
+    /// Seconds from 1970 to the begin of the trace, where its times were of the calendar.
+    pub began_s: Option<f64>,
 }
 
 /// Reads a trace from a file, or from standard input for `-`.
@@ -58,9 +64,9 @@ fn import(source: Source, args: &ImportArgs) -> Result<ImportedTrace, String> {
         Format::Otlp => otlp::read(source, &args.mapping(), args.span.as_deref(), collector),
         Format::AccessLog => access_log::read(source, &args.mapping(), collector),
     }?;
-    let (tasks, notes) = collector.finish()?;
+    let Recording { tasks, notes, began_s } = collector.finish()?;
     let trace = Trace::new(name, tasks).map_err(|error| error.to_string())?;
-    Ok(ImportedTrace { trace, notes })
+    Ok(ImportedTrace { trace, notes, began_s })
 }
 
 #[cfg(test)]

@@ -33,7 +33,7 @@ pub fn read(paths: &[PathBuf], how: &ImportArgs, warm_up_s: Option<f64>) -> anyh
         bail!(Usage("standard input can be read once; name `-` once".to_owned()));
     }
     for path in files(paths)? {
-        let import::ImportedTrace { trace, notes: trace_notes } = import::read(&path, how)?;
+        let import::ImportedTrace { trace, notes: trace_notes, .. } = import::read(&path, how)?;
         notes.extend(trace_notes);
         let span_s = trace.span_s();
         let warm_up_s = match warm_up_s {

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     deps::Deps,
+    forecast::messages::ReadLesson,
     metrics,
     pool::messages::SetPaused,
     queue::messages::{Counted, StopAll, StopCancelled, WorkAvailable},
@@ -45,6 +46,7 @@ pub(crate) struct ClusterPool {
     pub(crate) stop_cancelled: Recipient<StopCancelled>,
     pub(crate) work_available: Recipient<WorkAvailable>,
     pub(crate) apply_settings: Recipient<ApplySettings>,
+    pub(crate) read_lesson: Recipient<ReadLesson>,
     pub(crate) pause: Recipient<SetPaused>,
     /// The override of its settings for all nodes, as last read.
     pub(crate) overrides: SettingsOverride,
@@ -175,6 +177,9 @@ impl ClusterActor {
             let before = std::mem::replace(&mut pool.overrides, now);
             if (now.bounds, now.mode) != (before.bounds, before.mode) {
                 pool.apply_settings.do_send(ApplySettings(now.patch()));
+            }
+            if let Some(at) = now.learned.filter(|_| now.learned != before.learned) {
+                pool.read_lesson.do_send(ReadLesson(at));
             }
             if let Some(paused) = now.paused.filter(|_| now.paused != before.paused) {
                 pool.pause.do_send(SetPaused(paused));

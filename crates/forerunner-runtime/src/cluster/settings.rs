@@ -3,17 +3,16 @@
 //!
 //! There is one setting for each thing that changes as one, so that two nodes can change different things at the same
 //! moment.
-//! not undo each other's change.
 
 use std::collections::BTreeMap;
 
-use forerunner_core::PoolName;
+use forerunner_core::{PoolName, Timestamp};
 use forerunner_store::{SETTINGS, Store, StoreError};
 use serde::{Deserialize, Serialize};
 
 use crate::status::{Mode, PoolPatch};
 
-const PARTS: [&str; 3] = ["bounds", "mode", "paused"];
+const PARTS: [&str; 4] = ["bounds", "mode", "paused", "learned"];
 
 /// The overridden settings of a pool; `None` for each one that is not.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -21,6 +20,8 @@ pub(crate) struct SettingsOverride {
     pub(crate) bounds: Option<Bounds>,
     pub(crate) mode: Option<Mode>,
     pub(crate) paused: Option<bool>,
+    /// When its forecast was last taught.
+    pub(crate) learned: Option<Timestamp>,
 }
 
 /// Least and greatest number of agents, validated together.
@@ -39,6 +40,7 @@ impl SettingsOverride {
             bounds: part("bounds").and_then(|text| serde_json::from_str(text).ok()),
             mode: part("mode").and_then(|text| serde_json::from_str(text).ok()),
             paused: part("paused").and_then(|text| serde_json::from_str(text).ok()),
+            learned: part("learned").and_then(|text| serde_json::from_str(text).ok()),
         }
     }
 
@@ -60,9 +62,13 @@ impl SettingsOverride {
         store: &dyn Store,
         pool: &PoolName,
     ) -> impl Future<Output = Result<(), StoreError>> + use<> {
-        let Self { bounds, mode, paused } = self;
-        let texts =
-            [bounds.map(|bounds| text(&bounds)), mode.map(|mode| text(&mode)), paused.map(|paused| text(&paused))];
+        let Self { bounds, mode, paused, learned } = self;
+        let texts = [
+            bounds.map(|bounds| text(&bounds)),
+            mode.map(|mode| text(&mode)),
+            paused.map(|paused| text(&paused)),
+            learned.map(|at| text(&at)),
+        ];
         let overridden = PARTS.iter().zip(texts).filter(|(_, text)| text.is_some());
         let calls: Vec<_> = overridden.map(|(part, text)| store.put_setting(key(pool, part), text)).collect();
         async move { futures_util::future::try_join_all(calls).await.map(drop) }

@@ -1,5 +1,6 @@
 //! Samples queue and pool at each tick of the policy, and when nudged. Calls the policy and resizes the pool.
 
+mod learning;
 mod queries;
 mod saving;
 mod settings;
@@ -60,6 +61,15 @@ pub(crate) struct ForecastDeps {
     pub(crate) admission: Arc<Admission>,
 }
 
+/// What a forecast knows before its first decision.
+#[derive(Debug, Default)]
+pub(crate) struct PriorKnowledge {
+    /// What it had saved itself.
+    pub(crate) saved: Option<SavedHistory>,
+    /// What that of a pool with the same agents had saved.
+    pub(crate) adopted: Option<SavedHistory>,
+}
+
 /// Owns the history of one pool, and the policy that reads it.
 pub(crate) struct ForecastActor {
     deps: Arc<PoolDeps>,
@@ -96,27 +106,32 @@ pub(crate) struct ForecastActor {
     saved_cold_start_s: Option<f64>,
     /// Number of tasks since the policy's state was saved.
     unsaved_tasks: u64,
+    /// When the forecast was last taught, by the clock of the node that asked for it.
+    learned_at: Option<Timestamp>,
     stopped: bool,
     metrics: ForecastMetrics,
 }
 
 impl ForecastActor {
-    /// Creates a forecast that continues from `saved`.
+    /// Creates a forecast that continues from what is known.
     ///
     /// # Errors
     /// When the policy's settings are not valid.
-    pub(crate) fn new(deps: ForecastDeps, links: ForecastLinks, saved: Option<SavedHistory>) -> Result<Self, Error> {
+    pub(crate) fn new(deps: ForecastDeps, links: ForecastLinks, known: PriorKnowledge) -> Result<Self, Error> {
         let ForecastDeps { pool: deps, policy: make_policy, admission } = deps;
         let now = deps.now();
         let limits = deps.settings.limits();
         let mut policy = policy_of(make_policy.as_deref(), &deps.settings, limits)?;
-        let saved = saved.filter(|saved| saved.policy == policy.name());
+        let saved = known.saved.filter(|saved| saved.policy == policy.name());
         // A pool that has always had its least size has nothing to save.
         let least = SavedSize { desired: limits.min, seq: 0 };
         let saved_size = saved.as_ref().map_or(least, |saved| SavedSize { desired: saved.desired, seq: saved.seq });
         let restored =
             saved.as_ref().is_some_and(|saved| policy.restore(&saved.text, now.since(saved.at).as_secs_f64()));
-        tracing::info!(pool = %deps.name, policy = policy.name(), restored, "forecast started");
+        // A pool that has learned from tasks of its own keeps what it knows.
+        let adopted = policy.learned_tasks() == 0
+            && known.adopted.is_some_and(|other| other.policy == policy.name() && policy.adopt(&other.text));
+        tracing::info!(pool = %deps.name, policy = policy.name(), restored, adopted, "forecast started");
         Ok(Self {
             metrics: ForecastMetrics::new(&deps.name),
             mode: deps.settings.mode,
@@ -148,6 +163,7 @@ impl ForecastActor {
             cold_start_s: None,
             saved_cold_start_s: None,
             unsaved_tasks: 0,
+            learned_at: None,
             stopped: false,
         })
     }

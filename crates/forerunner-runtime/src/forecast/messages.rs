@@ -1,8 +1,10 @@
 //! The messages of a forecast.
 
 use actix::{Message, MessageResponse};
+use forerunner_core::Timestamp;
 use tokio::sync::oneshot;
 
+use super::lesson::{LearnedForecast, Lesson, UntaughtPolicy};
 use crate::{
     Error,
     status::{DecisionRecord, ForecastStatus, Mode, PoolHistory, PoolPatch, Recent},
@@ -62,6 +64,29 @@ pub(crate) struct ModeAnswer {
     pub(crate) newest: Option<DecisionRecord>,
     pub(crate) recent: Recent,
 }
+
+/// Return what the forecast has learned. Sent by a `Handle`.
+#[derive(Message)]
+#[rtype(result = "LearnedForecast")]
+pub(crate) struct GetLearned;
+
+/// Make a policy like the pool's own that knows nothing. Sent by a `Handle`.
+#[derive(Message)]
+#[rtype(result = "Result<UntaughtPolicy, Error>")]
+pub(crate) struct MakePolicy;
+
+/// Learn, on all nodes. Sent by a `Handle`.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct Teach {
+    pub(crate) lesson: Lesson,
+    pub(crate) reply: oneshot::Sender<Result<(), Error>>,
+}
+
+/// Learn what another node stored at this time. Sent by the `ClusterActor`.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(crate) struct ReadLesson(pub(crate) Timestamp);
 
 /// Save the policy's state, stop deciding, then answer. Sent by the wiring when the node stops.
 #[derive(Message)]

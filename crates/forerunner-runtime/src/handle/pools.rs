@@ -7,7 +7,10 @@ use super::{Handle, PoolEntry};
 use crate::{
     Error,
     cluster::settings::SettingsOverride,
-    forecast::messages::{Change, GetDecisions, GetForecast, GetHistory, GetMode},
+    forecast::{
+        LearnedForecast, Lesson, UntaughtPolicy,
+        messages::{Change, GetDecisions, GetForecast, GetHistory, GetLearned, GetMode, MakePolicy, Teach},
+    },
     pool::messages::{GetPool, ListAgents, SetPaused},
     queue::messages::GetQueueStatus,
     status::{AgentStatus, DecisionRecord, ForecastStatus, PoolHistory, PoolPatch, PoolStatus},
@@ -163,6 +166,35 @@ impl Handle {
     }
 
     /// Returns the largest input, in bytes, that a pool accepts.
+    /// Returns what a pool's forecast has learned.
+    ///
+    /// # Errors
+    /// [`Error::NoPool`], [`Error::OutcomeUnknown`].
+    pub async fn learned(&self, pool: &str) -> Result<LearnedForecast, Error> {
+        let entry = self.entry(pool)?;
+        entry.ask(&entry.forecast, GetLearned).await
+    }
+
+    /// Makes a policy like the one that sizes a pool, which knows nothing yet: to let it learn apart from the pool.
+    ///
+    /// # Errors
+    /// [`Error::NoPool`], [`Error::OutcomeUnknown`].
+    pub async fn untaught_policy(&self, pool: &str) -> Result<UntaughtPolicy, Error> {
+        let entry = self.entry(pool)?;
+        entry.ask(&entry.forecast, MakePolicy).await?
+    }
+
+    /// Teaches a pool's forecast, on all nodes that share a store. The pool decides at once, and keeps its size otherwise.
+    ///
+    /// # Errors
+    /// [`Error::NoPool`], [`Error::NotTeachable`], [`Error::Store`], [`Error::OutcomeUnknown`].
+    pub async fn teach(&self, pool: &str, lesson: Lesson) -> Result<(), Error> {
+        let entry = self.entry(pool)?;
+        let (reply, answer) = oneshot::channel();
+        entry.forecast.do_send(Teach { lesson, reply });
+        answer.await.map_err(|_| entry.unknown())?
+    }
+
     ///
     /// # Errors
     /// [`Error::NoPool`].

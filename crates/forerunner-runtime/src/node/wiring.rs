@@ -13,7 +13,7 @@ use crate::{
     cluster::{ClusterActor, ClusterPool, ShareActor, ShareLinks, settings::SettingsOverride},
     contexts::{ContextRoom, PoolCodecs, Prefetcher},
     deps::{Deps, PoolDeps},
-    forecast::{ForecastActor, ForecastDeps, ForecastLinks, SavedHistory, SavedSize},
+    forecast::{ForecastActor, ForecastDeps, ForecastLinks, PriorKnowledge, SavedHistory, SavedSize},
     handle::PoolEntry,
     pool::{
         PoolActor,
@@ -42,7 +42,11 @@ pub(super) async fn start_pool(
     };
     let counts = node.store.counts(spec.name.clone()).await?;
     let input_bytes = node.store.input_bytes(spec.name.clone()).await?;
-    let saved = load_history(&node, &spec).await?;
+    let saved = load_history(&node, &spec.name).await?;
+    let adopted = match &spec.settings.learn_from {
+        Some(other) => load_history(&node, other).await?,
+        None => None,
+    };
     let waiting = usize::try_from(counts.waiting()).unwrap_or(usize::MAX);
     let codecs = Arc::new(PoolCodecs::new(spec.dictionary));
     let prefetcher = Prefetcher::new(spec.name.clone(), node.store.clone(), node.contexts.clone(), codecs.clone());
@@ -74,7 +78,8 @@ pub(super) async fn start_pool(
     let pool = PoolActor::start_in_arbiter(arbiter, move |_| PoolActor::new(agent_deps, links, agents, seed, sizes));
     let share = shared.then(|| start_share(&deps, &queue, &pool, desired, arbiter));
     let forecast = ForecastDeps { pool: deps.clone(), policy: spec.policy, admission: admission.clone() };
-    let forecast = start_forecast(forecast, &queue, &pool, share.as_ref(), saved, arbiter)?;
+    let known = PriorKnowledge { saved, adopted };
+    let forecast = start_forecast(forecast, &queue, &pool, share.as_ref(), known, arbiter)?;
     queue.do_send(AttachQueue {
         assign: pool.clone().recipient(),
         select: pool.clone().recipient(),
@@ -162,6 +167,7 @@ pub(super) fn start_cluster(
             stop_cancelled: entry.queue.clone().recipient(),
             work_available: entry.queue.clone().recipient(),
             apply_settings: entry.forecast.clone().recipient(),
+            read_lesson: entry.forecast.clone().recipient(),
             pause: entry.pool.clone().recipient(),
             overrides: entry.overrides,
         })
@@ -178,7 +184,7 @@ fn start_forecast(
     queue: &Addr<QueueActor>,
     pool: &Addr<PoolActor>,
     share: Option<&Addr<ShareActor>>,
-    saved: Option<SavedHistory>,
+    known: PriorKnowledge,
     arbiter: &ArbiterHandle,
 ) -> Result<Addr<ForecastActor>, Error> {
     let expect = queue.clone().recipient();
@@ -201,19 +207,20 @@ fn start_forecast(
             configure: pool.clone().recipient(),
         },
     };
-    let forecast = ForecastActor::new(deps, links, saved)?;
+    let forecast = ForecastActor::new(deps, links, known)?;
     Ok(ForecastActor::start_in_arbiter(arbiter, |_| forecast))
 }
 
-async fn load_history(node: &Deps, spec: &PoolSpec) -> Result<Option<SavedHistory>, Error> {
-    let Some(text) = node.store.setting(SavedHistory::key(&spec.name)).await? else { return Ok(None) };
+/// Reads what the forecast of a pool had saved.
+async fn load_history(node: &Deps, pool: &PoolName) -> Result<Option<SavedHistory>, Error> {
+    let Some(text) = node.store.setting(SavedHistory::key(pool)).await? else { return Ok(None) };
     match SavedHistory::from_setting(&text) {
         Ok(saved) => {
-            let size = node.store.setting(SavedSize::key(&spec.name)).await?;
+            let size = node.store.setting(SavedSize::key(pool)).await?;
             Ok(Some(SavedHistory::with(saved, size.and_then(|text| serde_json::from_str(&text).ok()))))
         }
         Err(error) => {
-            tracing::warn!(pool = %spec.name, %error, "cannot read the saved forecast history; starting without it");
+            tracing::warn!(%pool, %error, "cannot read the saved forecast history; starting without it");
             Ok(None)
         }
     }

@@ -9,6 +9,7 @@ mod faults;
 mod foreign_text;
 mod isolated;
 mod kept_open;
+mod learning;
 mod moves;
 mod outage;
 mod parents;

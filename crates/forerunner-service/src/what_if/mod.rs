@@ -1,7 +1,6 @@
 //! What other objectives would have cost a pool: its own last day, replayed.
 
 mod history;
-mod worker_thread;
 
 use std::time::Duration;
 
@@ -10,8 +9,12 @@ use forerunner_forecast::{Objective, PolicyLimits};
 use forerunner_lab::what_if::{History, Price, Prices, prices};
 use serde::Serialize;
 
-use self::worker_thread::{LONGEST_REPLAY, run_on_thread};
-use crate::{error::Error, problem_kind::ProblemKind, service::Service};
+use crate::{
+    error::Error,
+    problem_kind::ProblemKind,
+    service::Service,
+    worker_thread::{LONGEST_REPLAY, run_on_thread},
+};
 
 /// Shares that are priced unless the caller names others.
 const SHARES: [f64; 3] = [0.95, 0.99, 0.999];
@@ -123,7 +126,7 @@ impl Service {
 }
 
 fn busy() -> Error {
-    let detail = "the node runs another what-if replay, and runs one at a time; try again later";
+    let detail = "the node replays another history, and replays one at a time; try again later";
     Error::new(ProblemKind::Busy, detail).retry_after(RETRY)
 }
 

@@ -67,7 +67,7 @@ impl ForecastActor {
     }
 
     /// Saves the policy's state.
-    fn save(&self) -> Option<impl Future<Output = ()> + use<>> {
+    pub(super) fn save(&self) -> Option<impl Future<Output = ()> + use<>> {
         let SavedSize { desired, seq } = self.size();
         let (policy, text) = (self.policy.name().to_owned(), self.policy.save()?);
         // The policy's state is as old as the last decision. A restart must not lose the time of day.

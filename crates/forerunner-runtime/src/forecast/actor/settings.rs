@@ -36,7 +36,11 @@ impl ForecastActor {
     fn for_all(&self, patch: PoolPatch) -> SettingsOverride {
         let is_bounds = patch.min.is_some() || patch.max.is_some();
         let (min, max) = (patch.min.unwrap_or(self.limits.min), patch.max.unwrap_or(self.limits.max));
-        SettingsOverride { bounds: is_bounds.then_some(Bounds { min, max }), mode: patch.mode, paused: None }
+        SettingsOverride {
+            bounds: is_bounds.then_some(Bounds { min, max }),
+            mode: patch.mode,
+            ..SettingsOverride::default()
+        }
     }
 
     fn change(&mut self, patch: PoolPatch, ctx: &mut Context<Self>) -> Result<(), Error> {

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     PoolSettings,
     forecast::{
-        ForecastActor, ForecastDeps, ForecastLinks,
+        ForecastActor, ForecastDeps, ForecastLinks, PriorKnowledge,
         messages::{GetDecisions, GetForecast},
     },
     pool::messages::{GetPool, PoolSample},
@@ -109,7 +109,7 @@ impl IsolatedForecast {
             configure: neighbour.recipient(),
         };
         let forecast = ForecastDeps { admission: super::admission(&deps), pool: deps, policy };
-        let forecast = ForecastActor::new(forecast, links, None).expect("valid settings").start();
+        let forecast = ForecastActor::new(forecast, links, PriorKnowledge::default()).expect("valid settings").start();
         Self { forecast, sent, view }
     }
 
