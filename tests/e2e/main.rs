@@ -31,6 +31,7 @@ mod restart;
 mod retired_words;
 mod schedules;
 mod several_nodes;
+mod starts;
 mod store_file;
 mod supply_chain;
 mod tenants;

@@ -107,6 +107,7 @@ fn warm_pool(agents: u32) -> PoolMachine {
         restart: RestartPolicy::default(),
         max_starting: u32::MAX,
         isolation: forerunner_core::Isolation::default(),
+        start_concurrency: None,
         id_seed: 7,
     };
     let mut pool = PoolMachine::new(rules, agents);

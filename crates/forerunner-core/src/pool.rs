@@ -6,6 +6,7 @@ mod placing;
 mod record;
 mod residency;
 mod scaling;
+mod start_concurrency;
 mod suspects;
 
 #[cfg(test)]
@@ -24,6 +25,7 @@ pub use placing::Selection;
 pub use record::AgentRecord;
 use record::Blame;
 use residency::ContextResidency;
+pub use start_concurrency::{MeasuredStarts, StartConcurrency, StartStatus};
 use suspects::WaitingSuspects;
 
 use crate::{
@@ -49,6 +51,8 @@ pub struct PoolRules {
     pub max_starting: u32,
     /// What an agent may run after a task of one tenant.
     pub isolation: Isolation,
+    /// Agents that start at the same time; `None` to learn it, up to `max_starting`.
+    pub start_concurrency: Option<u32>,
     /// Makes the ids of this pool's agents differ from those of others; any random number.
     pub id_seed: u64,
 }
@@ -102,6 +106,7 @@ pub struct PoolMachine {
     residency: ContextResidency,
     counts: AgentCounts,
     budget: RestartBudget,
+    starts: StartConcurrency,
     circuit_reason: Option<String>,
     suspects: WaitingSuspects,
     /// Whose tasks the pool was given.
@@ -127,6 +132,7 @@ impl PoolMachine {
             residency: ContextResidency::default(),
             counts: AgentCounts::default(),
             budget: RestartBudget::new(rules.restart),
+            starts: StartConcurrency::new(rules.max_starting, rules.start_concurrency),
             circuit_reason: None,
             suspects: WaitingSuspects::default(),
             tenants: Tenants::default(),
@@ -176,13 +182,19 @@ impl PoolMachine {
             self.rebalance(now, actions);
             self.place_suspects(now, actions);
         }
+        self.starts.observe(self.counts.starting, now);
         self.ask_for_work(actions);
         self.check_invariants();
     }
 
     /// Returns how many agents may start at the same time.
     pub const fn max_starting(&self) -> u32 {
-        self.rules.max_starting
+        self.starts.limit()
+    }
+
+    /// Returns the same with what it follows from.
+    pub fn starts(&self) -> StartStatus {
+        self.starts.status()
     }
 
     /// Returns the number of agents wanted now.
@@ -297,7 +309,11 @@ impl PoolMachine {
             // Its instance was replaced between two tasks.
             return;
         }
-        record.cold_start = Some(now.since(record.asked_at));
+        let cold_start = now.since(record.asked_at);
+        record.cold_start = Some(cold_start);
+        let agent_s = self.starts.agent_seconds(now) - record.starts_before_s;
+        record.started_with = Some((agent_s / cold_start.as_secs_f64().max(1e-6)).max(1.0));
+        self.starts.started();
         self.on_ready(agent, now, actions);
     }
 
@@ -341,6 +357,9 @@ impl PoolMachine {
 
     fn on_down(&mut self, agent: AgentId, reason: Option<String>, now: Timestamp, actions: &mut Vec<PoolAction>) {
         let Some(record) = self.forget(agent, now) else { return };
+        if record.state == AgentState::Starting {
+            self.starts.spoil();
+        }
         if let Some(task) = record.task {
             let reason = reason.clone().unwrap_or_else(|| "it stopped".to_owned());
             actions.push(PoolAction::Lost { agent, task, reason });

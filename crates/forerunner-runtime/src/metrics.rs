@@ -68,6 +68,7 @@ metrics_list! {
     AGENTS Gauge "forerunner_agents" ["pool", "state"] "Agents by state.";
     DESIRED Gauge "forerunner_agents_desired" ["pool"] "Agents that the pool should have.";
     COLD_START Histogram "forerunner_agent_cold_start_seconds" ["pool"] "Time from the start of an agent until it is ready.";
+    START_CONCURRENCY Gauge "forerunner_start_concurrency" ["pool"] "Agents that may start at the same time on this node.";
     FAILURES Counter "forerunner_agent_failures_total" ["pool"] "Agents that ended unexpectedly or never became ready.";
     RENEWED Counter "forerunner_agents_renewed_total" ["pool"] "Instances of agents that were replaced so that the tasks of two tenants share none.";
     STALLS Counter "forerunner_agent_stalls_total" ["pool"] "Times an agent's code blocked its thread for more than 100 ms.";

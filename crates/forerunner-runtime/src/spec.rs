@@ -25,18 +25,22 @@ pub struct PoolSettings {
     /// Most agents that start at the same time on one node. Without it the kind of agent sets the limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_starting: Option<u32>,
+    /// Agents that start at the same time on one node, up to `max_starting`. Without it the pool learns it from starts that slow
+    /// each other.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub start_concurrency: Option<u32>,
     /// The objective: the share of tasks that start on time, and what that means.
     pub on_time: OnTime,
     /// The rule that sizes the pool.
     pub policy: PolicyKind,
-    /// Whether the pool applies decisions.
-    pub mode: Mode,
-    /// Time between two decisions.
-    #[serde(with = "human_duration")]
     /// Another pool with the same agents. A pool without a history begins with what that one knows of them: durations, pauses of
     /// sessions and the cold start.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub learn_from: Option<PoolName>,
+    /// Whether the pool applies decisions.
+    pub mode: Mode,
+    /// Time between two decisions.
+    #[serde(with = "human_duration")]
     pub tick: Duration,
     /// The assumed time until an agent is ready, before the first measurement.
     #[serde(with = "human_duration")]
@@ -67,15 +71,16 @@ impl Default for PoolSettings {
             max: 16,
             patch_max: None,
             max_starting: None,
+            start_concurrency: None,
             on_time: OnTime::default(),
             policy: PolicyKind::default(),
+            learn_from: None,
             mode: Mode::Act,
             tick: Duration::from_secs(1),
             cold_start: Duration::from_secs(5),
             cooldown: Duration::from_secs(5),
             scale_down: ScaleDownOrder::default(),
             isolation: Isolation::default(),
-            learn_from: None,
             queue: QueueSettings::default(),
             task: TaskSettings::default(),
             contexts: ContextSettings::default(),
@@ -210,6 +215,15 @@ impl PoolSettings {
         }
         if self.max_starting == Some(0) {
             return refuse("max_starting", "0".into(), "use 1 or more".into());
+        }
+        if self.start_concurrency == Some(0) {
+            let rule = "use 1 or more, or leave it out to let the pool learn it";
+            return refuse("start_concurrency", "0".into(), rule.into());
+        }
+        if let (Some(at_once), Some(most)) = (self.start_concurrency, self.max_starting)
+            && at_once > most
+        {
+            return refuse("start_concurrency", at_once.to_string(), format!("use at most max_starting = {most}"));
         }
         if let PolicyKind::Fixed(FixedSettings { size }) = self.policy
             && !(self.min..=self.max).contains(&size)

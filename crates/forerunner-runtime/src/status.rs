@@ -6,8 +6,8 @@ mod history;
 use std::collections::BTreeMap;
 
 use forerunner_core::{
-    AgentCounts, AgentId, AgentState, ContextId, DependencyReport, NodeId, PoolName, ScheduleName, Task, TaskId,
-    TaskState, TenantName, Timestamp, placement::PlacementRecord,
+    AgentCounts, AgentId, AgentState, ContextId, DependencyReport, NodeId, PoolName, ScheduleName, StartStatus, Task,
+    TaskId, TaskState, TenantName, Timestamp, placement::PlacementRecord,
 };
 use forerunner_forecast::Objective;
 use forerunner_store::TaskCounts;
@@ -165,6 +165,8 @@ pub struct PoolStatus {
     pub cooldown_s: f64,
     /// Median and 90th percentile of recent cold starts, in seconds.
     pub cold_start_s: Option<ColdStart>,
+    /// How many agents start at the same time on this node, and what was measured of it.
+    pub starts: StartStatus,
     /// Share of tasks that started on time since the node started; absent before the first.
     pub on_time_share: Option<f64>,
     /// The current load.

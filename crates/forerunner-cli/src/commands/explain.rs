@@ -111,7 +111,7 @@ fn explain(decision: &Value, pool: &str) -> String {
         ),
         ("waiting", fields::text(decision, "inputs.depth")),
         ("agents", agents(decision)),
-        ("cold start", fields::secs(decision, "inputs.cold_start_s")),
+        ("cold start", cold_start(decision)),
         ("forecast", forecast(decision)),
         ("announced", announced(decision)),
         ("need", format!("{} agents before bounds and stabilisation", fields::decimal(decision, "need", 1))),
@@ -138,6 +138,15 @@ fn paragraph(decision: &Value, pool: &str) -> String {
 fn agents(decision: &Value) -> String {
     let states = ["ready", "busy", "starting", "cooldown"];
     states.map(|state| format!("{} {state}", fields::text(decision, &format!("inputs.agents.{state}")))).join(", ")
+}
+
+/// The cold start, and how many agents may start at once.
+fn cold_start(decision: &Value) -> String {
+    let seconds = fields::secs(decision, "inputs.cold_start_s");
+    match fields::number(decision, "inputs.start_concurrency") {
+        Some(most) => format!("{seconds}, at most {most:.0} at once"),
+        None => seconds,
+    }
 }
 
 fn forecast(decision: &Value) -> String {

@@ -248,6 +248,7 @@ fn render_one(pool: &Value) -> String {
             "cold start",
             format!("{} median, {} at the 90th percentile", secs("cold_start_s.p50"), secs("cold_start_s.p90")),
         ),
+        ("starts", starts(pool)),
         (
             "cost",
             format!(
@@ -264,6 +265,21 @@ fn decision(pool: &Value) -> String {
     let Some(decision) = fields::at(pool, "decision") else { return fields::NOTHING.to_owned() };
     let text = |name: &str| fields::text(decision, name);
     format!("#{} {}: {}", text("seq"), text("reason"), text("detail"))
+}
+
+/// How many agents start at once, and what that follows from.
+fn starts(pool: &Value) -> String {
+    let learned = if pool["starts"]["is_learned"] == true { ", learned" } else { "" };
+    let measured = fields::list(pool, "starts.measured").iter().map(|starts| match fields::number(starts, "at_once") {
+        Some(at_once) if at_once < 1.5 => format!("{} alone", fields::secs(starts, "seconds")),
+        _ => format!("{} with {} at once", fields::secs(starts, "seconds"), fields::decimal(starts, "at_once", 0)),
+    });
+    let measured: Vec<_> = measured.collect();
+    let measured = if measured.is_empty() { String::new() } else { format!(": {}", measured.join(", ")) };
+    match fields::number(pool, "starts.at_once") {
+        Some(most) if most < f64::from(u32::MAX) => format!("at most {most:.0} at once{learned}{measured}"),
+        _ => format!("any number at once{measured}"),
+    }
 }
 
 fn state(pool: &Value) -> String {
@@ -320,6 +336,9 @@ mod tests {
             "mode": "act", "objective": {"share": 0.99, "within_s": 1.0},
             "agents": {"starting": 1, "ready": 2, "busy": 6, "cooldown": 0},
             "depth": 0, "waiting": 0, "running": 6, "cold_start_s": {"p50": 2.1, "p90": 2.4}, "on_time_share": 0.9963,
+            "starts": {"at_once": 2, "is_learned": true, "measured": [
+                {"at_once": 1.1, "seconds": 2.1, "starts": 3}, {"at_once": 15.8, "seconds": 16.2, "starts": 16},
+            ]},
             "finished": 1234, "scale_ups": 12, "scale_downs": 3, "agent_seconds": 5123.4,
             "decision": {"seq": 88, "reason": "forecast_up", "detail": "3.0 tasks/s expected in 3.4 s"},
         })
@@ -337,6 +356,7 @@ mod tests {
         on time     99.00 % within 1.00 s, 99.63 % so far
         tasks       0 waiting, 6 running, 1,234 finished
         cold start  2.10 s median, 2.40 s at the 90th percentile
+        starts      at most 2 at once, learned: 2.10 s alone, 16.2 s with 16 at once
         cost        5123 agent-seconds, 12 scale-ups, 3 scale-downs
         ");
     }

@@ -29,6 +29,10 @@ pub struct AgentRecord {
     pub cooling_since: Option<Timestamp>,
     /// Time from being asked for to being ready.
     pub cold_start: Option<Duration>,
+    /// Agents that started at the same time, on average over its start, with itself.
+    pub started_with: Option<f64>,
+    /// Seconds of all starting agents of the pool, summed, when it was asked for.
+    pub(super) starts_before_s: f64,
     /// Tasks it has finished.
     pub tasks: u64,
     /// The id of its process, if it has one.
@@ -61,7 +65,7 @@ impl AgentRecord {
         }
     }
 
-    pub(super) const fn starting(now: Timestamp) -> Self {
+    pub(super) const fn starting(now: Timestamp, starts_before_s: f64) -> Self {
         Self {
             state: AgentState::Starting,
             task: None,
@@ -74,6 +78,8 @@ impl AgentRecord {
             last_used: None,
             cooling_since: None,
             cold_start: None,
+            started_with: None,
+            starts_before_s,
             tasks: 0,
             pid: None,
         }

@@ -46,10 +46,12 @@ impl PoolMachine {
             Circuit::BackingOff(until) | Circuit::Open(until) | Circuit::Probation(until) => (0, Some(until)),
         };
         // Cold starts are processor time: many at once are late together.
-        let room = self.rules.max_starting.max(1).saturating_sub(self.counts.starting);
+        self.starts.forget(now);
+        let room = self.starts.limit().saturating_sub(self.counts.starting);
+        let starts_before_s = self.starts.agent_seconds(now);
         for _ in 0..allowed.min(room) {
             let agent = self.next_id(now);
-            self.agents.insert(agent, AgentRecord::starting(now));
+            self.agents.insert(agent, AgentRecord::starting(now, starts_before_s));
             self.counts.starting += 1;
             self.tally.scale_ups += 1;
             actions.push(PoolAction::Spawn(agent));
@@ -76,6 +78,7 @@ impl PoolMachine {
     /// its task. A busy agent is never stopped.
     fn shrink_one(&mut self, now: Timestamp, actions: &mut Vec<PoolAction>) -> bool {
         if let Some(agent) = self.newest(AgentState::Starting) {
+            self.starts.spoil();
             self.stop(agent, actions);
             return true;
         }

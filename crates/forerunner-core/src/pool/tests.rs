@@ -11,8 +11,8 @@ pub(super) const fn at(secs: i64) -> Timestamp {
 
 pub(super) fn rules(min: u32, max: u32) -> PoolRules {
     let (stop, restart) = (ScaleDownOrder::LeastValuable, RestartPolicy::default());
-    let isolation = Isolation::default();
-    PoolRules { min, max, cooldown: COOLDOWN, stop, restart, max_starting: 32, isolation, id_seed: 7 }
+    let (isolation, start_concurrency) = (Isolation::default(), None);
+    PoolRules { min, max, cooldown: COOLDOWN, stop, restart, max_starting: 32, start_concurrency, isolation, id_seed: 7 }
 }
 
 pub(super) fn machine(min: u32, max: u32) -> PoolMachine {
@@ -76,6 +76,7 @@ fn a_pool_keeps_its_minimum_warm_and_asks_for_as_much_work_as_it_has_idle_agents
     assert_eq!(demanded(&actions), 1);
     let (_, record) = pool.agents().find(|(agent, _)| **agent == agents[0]).unwrap();
     assert_eq!((record.cold_start, record.pid), (Some(Duration::from_secs(3)), Some(42)));
+    assert_eq!(record.started_with, Some(1.0));
     assert_eq!(pool.counts(), AgentCounts { starting: 1, ready: 1, busy: 0, cooldown: 0 });
 }
 

@@ -327,6 +327,7 @@ impl ForecastActor {
                 arrivals: seen.arrivals,
                 completions: seen.completions,
                 mean_service_s: seen.mean_service_s,
+                start_concurrency: seen.max_starting,
                 mean_context_tokens: seen.mean_context_tokens,
                 depth: seen.queue_depth,
                 agents: pool.counts,

@@ -206,6 +206,7 @@ mod tests {
                 arrivals: 0,
                 completions: 0,
                 mean_service_s: None,
+                start_concurrency: None,
                 mean_context_tokens: None,
                 depth: 0,
                 agents: AgentCounts::default(),

@@ -72,6 +72,7 @@ impl Handle {
             context_limit_bytes: entry.room.limit_bytes(),
             cooldown_s: entry.deps.settings.cooldown.as_secs_f64(),
             cold_start_s: pool.cold_start,
+            starts: pool.starts,
             on_time_share: (queue.started > 0).then(|| 1.0 - queue.late as f64 / queue.started as f64),
             recent: mode.recent,
             finished: queue.finished,
@@ -165,7 +166,6 @@ impl Handle {
         Ok(entry.ask(&entry.forecast, GetDecisions { limit: 1, seq: Some(seq) }).await?.0.pop())
     }
 
-    /// Returns the largest input, in bytes, that a pool accepts.
     /// Returns what a pool's forecast has learned.
     ///
     /// # Errors
@@ -195,6 +195,7 @@ impl Handle {
         answer.await.map_err(|_| entry.unknown())?
     }
 
+    /// Returns the largest input, in bytes, that a pool accepts.
     ///
     /// # Errors
     /// [`Error::NoPool`].

@@ -17,7 +17,8 @@ use super::{
     FULL_BYTES, HANDED_OFF, INPUT_BYTES, IS_LEADER, LATE, LEADER_CHANGES, LEASES_LOST, LOG_BYTES, LOG_LINES_LOST,
     LOOKUPS, NODES, OBSERVED, OLDEST_TRANSACTION, PIPE_BYTES, PIPE_FULL_BYTES, PLACED, PLACED_BYTES, PREFETCHES,
     REJECTED, RELOADS, RENEWED, RESTORE_TIME, RESTORED_BYTES, RETRIED, RUNNING, SCHEDULE_FIRED, SCHEDULE_LATE,
-    SCHEDULE_SKIPPED, SCHEDULES, SERVICE, SOURCES, STALLS, STARTED, STORED_BYTES, SUBMITTED, UNCONFIGURED, WAIT,
+    SCHEDULE_SKIPPED, SCHEDULES, SERVICE, SOURCES, STALLS, START_CONCURRENCY, STARTED, STORED_BYTES, SUBMITTED,
+    UNCONFIGURED, WAIT,
     WAITING, dependency::DependencyMetrics,
 };
 
@@ -178,6 +179,7 @@ impl PlacementMetrics {
 #[derive(Clone)]
 pub(crate) struct PoolMetrics {
     pub(crate) cold_start: Histogram,
+    pub(crate) start_concurrency: Gauge,
     pub(crate) failures: Counter,
     pub(crate) stalls: Counter,
     pub(crate) renewed: Counter,
@@ -196,6 +198,7 @@ impl PoolMetrics {
         Self {
             placement: PlacementMetrics::new(&pool),
             cold_start: histogram!(COLD_START, "pool" => pool.clone()),
+            start_concurrency: gauge!(START_CONCURRENCY, "pool" => pool.clone()),
             failures: counter!(FAILURES, "pool" => pool.clone()),
             stalls: counter!(STALLS, "pool" => pool.clone()),
             renewed: counter!(RENEWED, "pool" => pool.clone()),

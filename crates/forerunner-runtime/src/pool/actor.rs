@@ -78,6 +78,7 @@ impl PoolActor {
             restart: settings.restart,
             max_starting: settings.max_starting.unwrap_or_else(|| factory.max_starting()),
             isolation: settings.isolation,
+            start_concurrency: settings.start_concurrency,
             id_seed: seed,
         };
         Self {
@@ -254,7 +255,8 @@ impl PoolActor {
 
     /// Sends the queue the cost of an agent's crash.
     fn send_crash_cost(&mut self) {
-        let cold_start_s = self.cold_starts.summary().map_or(0.0, |cold_start| cold_start.p90);
+        let cold_start_s =
+            self.cold_starts.summary(self.machine.max_starting()).map_or(0.0, |cold_start| cold_start.p90);
         let cold_start = Duration::from_micros((cold_start_s * 1e6) as u64);
         self.send_facts(PoolFacts { cold_start, agents: self.machine.desired(), ..self.facts });
     }

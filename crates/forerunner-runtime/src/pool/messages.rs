@@ -2,7 +2,7 @@
 
 use actix::{Message, MessageResponse, Recipient};
 use forerunner_core::{
-    AgentCounts, ContextId, PoolTally, TaskId, Timestamp,
+    AgentCounts, ContextId, PoolTally, StartStatus, TaskId, Timestamp,
     placement::{PlacementRecord, ReturnChances},
 };
 use tokio::sync::oneshot;
@@ -50,6 +50,8 @@ pub(crate) struct PoolSample {
     pub(crate) max: u32,
     /// Most agents that may start at the same time.
     pub(crate) max_starting: u32,
+    /// Of this node: what that follows from.
+    pub(crate) starts: StartStatus,
     pub(crate) state: PoolState,
     pub(crate) cold_start: Option<ColdStart>,
     pub(crate) tally: PoolTally,
@@ -66,6 +68,7 @@ impl PoolSample {
             min: settings.min,
             max: settings.max,
             max_starting: u32::MAX,
+            starts: StartStatus::default(),
             state: PoolState::Running,
             cold_start: None,
             tally: PoolTally::default(),

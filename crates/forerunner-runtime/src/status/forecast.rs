@@ -26,6 +26,10 @@ pub struct Inputs {
     pub completions: u64,
     /// Their mean seconds on an agent.
     pub mean_service_s: Option<f64>,
+    /// Agents that may start at the same time, on all nodes together; absent where any number may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "openapi", schema(nullable = false))]
+    pub start_concurrency: Option<u32>,
     /// Their mean context size, in tokens (4 bytes each).
     pub mean_context_tokens: Option<f64>,
     /// Tasks that wait for an agent.

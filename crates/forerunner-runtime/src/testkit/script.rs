@@ -53,6 +53,7 @@ pub struct Script {
     choose: Arc<Choose>,
     service: Arc<Mutex<Duration>>,
     cold_start: Duration,
+    cores: Option<(u32, Arc<AtomicU64>)>,
     failing_starts: Arc<AtomicU64>,
     stop: Duration,
     log: ScriptLog,
@@ -77,6 +78,7 @@ impl Script {
             choose: Arc::new(choose),
             service: Arc::default(),
             cold_start: Duration::ZERO,
+            cores: None,
             failing_starts: Arc::default(),
             stop: Duration::ZERO,
             log: ScriptLog::default(),
@@ -134,6 +136,27 @@ impl Script {
         self.released.lock().clone()
     }
 
+    /// Lets starts share this many cores: more of them at once take longer.
+    #[must_use]
+    pub fn start_cores(mut self, cores: u32) -> Self {
+        self.cores = Some((cores, Arc::default()));
+        self
+    }
+
+    /// Takes the time of a start.
+    async fn start_up(&self) {
+        const STEP: Duration = Duration::from_millis(20);
+        let Some((cores, starting)) = &self.cores else { return tokio::time::sleep(self.cold_start).await };
+        starting.fetch_add(1, Ordering::Relaxed);
+        let mut left_s = self.cold_start.as_secs_f64();
+        while left_s > 1e-9 {
+            tokio::time::sleep(STEP).await;
+            let share = f64::from(*cores) / starting.load(Ordering::Relaxed) as f64;
+            left_s -= STEP.as_secs_f64() * share.min(1.0);
+        }
+        starting.fetch_sub(1, Ordering::Relaxed);
+    }
+
     /// Makes this many starts fail before one succeeds.
     #[must_use]
     pub fn failing_starts(self, count: u64) -> Self {
@@ -152,15 +175,15 @@ impl DriverFactory for Script {
         "scripted"
     }
 
-    /// A start takes no processor time, so any number may run at once.
+    /// A start takes no processor time, so any number may run at once, unless starts share cores.
     fn max_starting(&self) -> u32 {
-        u32::MAX
+        if self.cores.is_some() { 64 } else { u32::MAX }
     }
 
     fn start(&self, request: StartRequest) -> LocalBoxFuture<'static, Result<Box<dyn Driver>, AgentError>> {
         let script = self.clone();
         Box::pin(async move {
-            tokio::time::sleep(script.cold_start).await;
+            script.start_up().await;
             let take_one = |count: u64| count.checked_sub(1);
             if script.failing_starts.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take_one).is_ok() {
                 return Err(AgentError::lost("the script lets this start fail"));

@@ -20,6 +20,7 @@ mod quota;
 mod retention;
 mod scaling;
 mod schedules;
+mod start_concurrency;
 mod supervision;
 mod suspects;
 mod tenants;

@@ -20,9 +20,11 @@ impl Handler<AgentStarted> for PoolActor {
         if !was_starting {
             return;
         }
-        if let Some(cold_start) = self.machine.agent(msg.agent).and_then(|record| record.cold_start) {
+        let record = self.machine.agent(msg.agent);
+        let started = record.and_then(|record| record.cold_start.zip(record.started_with));
+        if let Some((cold_start, at_once)) = started {
             self.metrics.cold_start.record(cold_start.as_secs_f64());
-            self.cold_starts.note(cold_start.as_secs_f64());
+            self.cold_starts.note(cold_start.as_secs_f64(), at_once);
             self.send_crash_cost();
         }
     }

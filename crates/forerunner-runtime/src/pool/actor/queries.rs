@@ -32,13 +32,15 @@ impl Handler<GetPool> for PoolActor {
             min,
             max,
             max_starting: self.machine.max_starting(),
+            starts: self.machine.starts(),
             state: self.state(now),
-            cold_start: self.cold_starts.summary(),
+            cold_start: self.cold_starts.summary(self.machine.max_starting()),
             tally: self.machine.tally(),
             agent_seconds: self.machine.agent_seconds(now),
         };
         let circuit_open = matches!(sample.state, PoolState::CircuitOpen { .. });
         self.metrics.set_gauges(sample.counts, sample.desired, circuit_open, sample.agent_seconds);
+        self.metrics.start_concurrency.set(sample.max_starting);
         sample
     }
 }

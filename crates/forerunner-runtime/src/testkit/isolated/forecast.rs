@@ -5,7 +5,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 
 use actix::{Actor, Addr, Context, Handler};
-use forerunner_core::{AgentCounts, PoolTally};
+use forerunner_core::{AgentCounts, PoolTally, StartStatus};
 use forerunner_forecast::{Policy, PolicyLimits};
 
 use super::{
@@ -209,6 +209,7 @@ impl Handler<GetPool> for SampledActors {
             desired: view.now.desired,
             min: self.bounds.0,
             max_starting: u32::MAX,
+            starts: StartStatus::default(),
             max: self.bounds.1,
             state: PoolState::Running,
             cold_start: view.now.cold_start_s.map(|seconds| ColdStart { p50: seconds, p90: seconds }),
