@@ -94,7 +94,7 @@ async fn a_clock_that_is_set_to_and_fro_doubles_no_occurrence() {
     let mut fired = 0;
     for offset in ["+0", "+30", "+10", "+1h", "+59m"] {
         clock.set(offset);
-        // Set back, it waits until the clock is where it was; forward, it goes on at once.
+        // Set back, it waits until the clock is where it was; forward, it continues at once.
         let waits = offset == "+10" || offset == "+59m";
         if waits {
             tokio::time::sleep(Duration::from_secs(4)).await;

@@ -1,4 +1,4 @@
-//! A store by itself, without actors: batches of tasks through it, and queues of any length in it.
+//! A store without actors: batches of tasks through it, and queues of any length in it.
 
 use std::{sync::Arc, time::Duration};
 

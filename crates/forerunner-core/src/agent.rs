@@ -27,7 +27,7 @@ pub enum AgentState {
     Cooldown,
     /// Stopped as asked.
     Stopped,
-    /// Went away by itself, or never became warm.
+    /// Ended unexpectedly, or never became warm.
     Failed,
 }
 

@@ -263,7 +263,8 @@ pub trait Policy: Send {
     /// Learns from an observation and returns how many agents are wanted now.
     fn decide(&mut self, seen: &Observation) -> Decision;
 
-    /// Goes on under other bounds with all that was learned; false where a policy cannot, so that it is to be made anew.
+    /// Continues under other bounds, with all that was learned; false where a policy cannot, so that it is to be made
+    /// anew.
     fn set_bounds(&mut self, _min: u32, _max: u32) -> bool {
         false
     }

@@ -120,7 +120,7 @@ impl Predictive {
         if !seen.announced.is_empty() {
             self.news_until = f64::NEG_INFINITY;
         }
-        // Who waits for the turn before is no matter of agents yet.
+        // A task that waits for the turn before needs no agent yet.
         let (seen, announced) = learned.sessions.observe((now, now - before), announced, seen);
         let seen = &*seen;
         // Rates are learned from what nobody announced.

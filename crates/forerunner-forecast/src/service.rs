@@ -1,4 +1,4 @@
-//! How long tasks stay on an agent: the mean, where it is heading, and who is still there a while from now.
+//! How long tasks stay on an agent: the mean, its trend, and the tasks that are still there after a given time.
 
 mod changes;
 mod decayed;
@@ -177,8 +177,8 @@ impl ServiceModel {
 
     /// Expects a task's seconds on an agent `horizon_s` ahead.
     ///
-    /// A clear trend, of durations or of the context sizes that explain them, is carried from the decayed mean's own age
-    /// to the horizon; never below half nor above twice that mean, since lines do not go on for ever.
+    /// A clear trend, of durations or of the context sizes that explain them, is carried from the decayed mean's own
+    /// age to the horizon; never below half nor above twice that mean, since no trend continues for ever.
     pub fn forecast(&self, window: &Window, horizon_s: f64) -> ServiceForecast {
         let mean = self.mean_s();
         let sd_s = if self.sums.n > 0.0 {

@@ -18,9 +18,9 @@ pub struct Load {
 impl Load {
     /// Expected tasks in service then: `L e + lambda S (1 - e)`.
     ///
-    /// Those still there of the ones here now, plus those who will have come and not left. The second term is exact for
-    /// Poisson arrivals, since `1 - e` is the stationary residual life: the transient M/G/infinity queue (Eick, Massey &
-    /// Whitt 1993, "The physics of the Mt/G/inf queue"). Little's law, L = lambda S, is its limit.
+    /// The present tasks that will still be there, plus those that will have arrived and not ended. The second term is
+    /// exact for Poisson arrivals, since `1 - e` is the stationary residual life: the transient M/G/infinity queue
+    /// (Eick, Massey & Whitt 1993, "The physics of the Mt/G/inf queue"). Little's law, L = lambda S, is its limit.
     pub fn mean(&self) -> f64 {
         self.in_system * self.still_there + self.rate * self.service_s * (1.0 - self.still_there)
     }

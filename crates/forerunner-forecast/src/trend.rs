@@ -86,7 +86,7 @@ const RISE_STEP_S: u32 = 5;
 /// Standard errors the slope must be above none, or chance would count as a rise every few minutes.
 const RISE_SIGMAS: f64 = 3.0;
 
-/// The arrival rate `ahead_s` seconds on if it goes on rising as in the last minute; `None` without a clear rise.
+/// The arrival rate `ahead_s` seconds on if it continues to rise as in the last minute; `None` without a clear rise.
 ///
 /// A line through complete steps of five seconds. Its error is at least that of Poisson counts, since evenly spaced
 /// arrivals would make any wobble clear. Averages lag a ramp by their time constant, and forecasts that know trends can

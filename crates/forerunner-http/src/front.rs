@@ -1,4 +1,4 @@
-//! How another protocol is served beside `/v1`, on the same addresses.
+//! How the server serves another protocol in addition to `/v1`, on the same addresses.
 
 use actix_web::web::ServiceConfig;
 

@@ -25,7 +25,7 @@ pub(crate) async fn live() -> HttpResponse {
 }
 
 pub(crate) async fn ready(api: Api) -> Result<HttpResponse, Problem> {
-    // Why it is so is for those who may see pools.
+    // Only clients that may see pools get the reasons.
     let is_told = api.service().may(Permission::ReadPools);
     match api.service().readiness().await {
         Ok(ready) if is_told => Ok(json::ok(&ReadyView::of(Some(ready.store), ready.warnings))),

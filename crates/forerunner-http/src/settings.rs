@@ -14,7 +14,8 @@ use crate::{hosts, net::Listen, tls::TlsSettings};
 pub struct HttpSettings {
     /// The address to listen on, as `host:port` or `unix:PATH`. Port 0 selects a free one.
     pub listen: String,
-    /// Where `/livez`, `/readyz` and `/metrics` are answered beside all other load; empty for nowhere else.
+    /// The address on which `/livez`, `/readyz` and `/metrics` are answered independently of all other load; empty for
+    /// nowhere else.
     pub admin_listen: String,
     /// Names by which clients call the node, beside those of loopback: hosts without a port, `*.DOMAIN`, or `*` for any.
     pub hosts: Vec<String>,

@@ -33,7 +33,7 @@ pub(crate) async fn submit(api: Api, pool: web::Path<String>, request: HttpReque
     let submitted = api.service().submit(task, headers::wait(&request)).await;
     let rate = api.service().rate_status().map(|status| headers::rate_limit(&status));
     let accepted = submitted.map_err(|error| with_rate(error.into(), rate.as_ref()))?;
-    // Who waits needs no more than the id.
+    // A client that waits needs no more than the id.
     drop(body);
     let created = accepted.created;
     let WaitOutcome { task, waited, .. } = api.service().completion(accepted).await?;

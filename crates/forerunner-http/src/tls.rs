@@ -120,7 +120,7 @@ impl Tls {
         &self.acceptor
     }
 
-    /// Reads the files again whenever they change. Connections that are open go on as they are.
+    /// Reads the files again whenever they change. Open connections continue as they are.
     pub(crate) async fn keep_current(self) {
         let Certificate { settings, provider, current } = &*self.certificate;
         let mut seen = changed_at(settings);

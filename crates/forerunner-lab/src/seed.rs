@@ -98,7 +98,7 @@ impl Policy for TrainingPolicy<'_> {
     }
 }
 
-/// A policy that goes on where a recording ended: its clock is that of the recording.
+/// A policy that continues where a recording ended: its clock is that of the recording.
 pub struct OffsetPolicy {
     policy: Box<dyn Policy>,
     since_s: f64,

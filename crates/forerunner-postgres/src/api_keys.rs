@@ -25,7 +25,7 @@ impl Tx<'_> {
 
     pub async fn write_api_key(&self, write: &ApiKeyWrite) -> Sql<Result<(), ApiKeyConflict>> {
         let id = (&write.id.as_str() as _, Type::TEXT);
-        // Who comes second waits here until the first has committed.
+        // The second writer waits here until the first has committed.
         let found =
             self.query("SELECT revision FROM api_keys WHERE id = $1 FOR UPDATE", std::slice::from_ref(&id)).await?;
         let found = found.first().map(|row| get::<i64>(row, 0)).transpose()?.map(i64::cast_unsigned);

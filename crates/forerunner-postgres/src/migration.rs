@@ -28,8 +28,8 @@ const BATCH: i64 = 1_000;
 
 /// Moves what an earlier version left in its tables, then drops them.
 ///
-/// # Errors
-/// [`StoreError::Unavailable`]. What was moved by then is stored, and the next call goes on from there.
+/// # Errors [`StoreError::Unavailable`]. The rows that were moved by then are stored, and the next call continues from
+/// there.
 pub(crate) async fn finish(client: &Object) -> Result<(), StoreError> {
     move_all(client).await.map_err(|error| {
         // A failed batch leaves a transaction open on the connection, which is not used again.

@@ -115,7 +115,7 @@ pub(crate) async fn make_ahead(client: &Object, now: Option<i64>, retention: Dur
     }
     for (from, to) in missing(last_end, now, width(retention)) {
         let name = name(from);
-        // Another node may be as far; who is later finds it there.
+        // Another node may be as far; a node that comes later finds it.
         let sql = format!(
             "SELECT pg_advisory_xact_lock({LOCK}); \
              CREATE TABLE IF NOT EXISTS {name} PARTITION OF ended FOR VALUES FROM ({from}) TO ({to})"

@@ -1,4 +1,4 @@
-//! Re-queueing the tasks of nodes that are gone, and of leases that have expired.
+//! Re-queueing the tasks of lost nodes, and of leases that have expired.
 
 use std::time::Duration;
 

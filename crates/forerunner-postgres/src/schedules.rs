@@ -36,7 +36,7 @@ impl Tx<'_> {
     pub async fn write_schedule(&self, write: &ScheduleWrite) -> Sql<Result<Option<EnqueueOutcome>, ScheduleConflict>> {
         let ScheduleWrite { name, expected, next, task, most } = write;
         let Some(expected) = expected else { return self.make_schedule(name, next.as_ref(), *most).await };
-        // Who comes second waits here until the first has committed.
+        // The second writer waits here until the first has committed.
         let sql = "SELECT revision FROM schedules WHERE name = $1 FOR UPDATE";
         let rows = self.query(sql, &[(&name.as_str(), Type::TEXT)]).await?;
         let Some(row) = rows.first() else { return Ok(Err(ScheduleConflict::NotFound { name: name.clone() })) };

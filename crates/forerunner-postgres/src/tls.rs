@@ -10,7 +10,7 @@ use rustls::{
 };
 use tokio_postgres_rustls::MakeRustlsConnect;
 
-/// How sure a connection must be of whom it speaks with.
+/// How a connection verifies the server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Verify {
     /// It is encrypted, with any server.

@@ -47,7 +47,7 @@ pub(crate) struct Tx<'a> {
     pub is_repeated: bool,
     /// The lease of this node was renewed a moment ago.
     pub is_renewed: bool,
-    /// What the node knows beside the contents of the database.
+    /// What the node knows in addition to the contents of the database.
     pub node: &'a NodeState,
     /// How many more tasks are claimable than when the transaction began.
     pub gained: AtomicI64,

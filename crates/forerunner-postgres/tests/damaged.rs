@@ -1,5 +1,5 @@
-//! Rows of a PostgreSQL database that cannot be read, and values that it refuses: what is wrong is set aside or refused, everything
-//! else goes on.
+//! Rows of a PostgreSQL database that cannot be read, and values that it refuses: unreadable rows are set aside or
+//! refused, everything else continues.
 
 #[allow(dead_code, reason = "not every test file uses all of it")]
 mod pg;

@@ -67,7 +67,7 @@ async fn settle(store: &PostgresStore, tasks: &[Task], at: Timestamp, next: Next
     assert!(store.settle(batch.collect()).await.unwrap().iter().all(Result::is_ok));
 }
 
-/// Removes what is past the retention, whoever did so a moment ago.
+/// Removes what is past the retention, even if another node did so a moment ago.
 async fn retire(server: &PgServer, store: &PostgresStore, now: Timestamp, retention: Duration) -> DroppedPartitions {
     server.sql(DATABASE, "DELETE FROM settings WHERE key = 'store/retired_at'");
     store.drop_expired_partitions(now, retention).await.unwrap().expect("it has partitions")

@@ -336,7 +336,7 @@ async fn a_node_whose_session_has_ended_is_gone_before_its_lease_unless_it_beats
     }
     assert_eq!(numbers(&beat(1).await.nodes), [0, 1, 2, 3]);
 
-    // All sessions that listen end: those that go on beating are known to live.
+    // All sessions that listen end: those that still send heartbeats are known to live.
     let ends = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND mode = 'ExclusiveLock'";
     server.sql("case0", ends);
     let begun = tokio::time::Instant::now();

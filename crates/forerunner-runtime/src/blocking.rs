@@ -2,7 +2,7 @@
 //!
 //! `tokio::task::spawn_blocking` starts a thread on demand, and panics if the system allows none. So agents that use up
 //! the processes of their user could break the node. These few threads start with the node. If the system does not
-//! allow even them, the caller computes by itself, only slower.
+//! allow even them, the caller computes itself, only slower.
 
 use std::{
     any::Any,

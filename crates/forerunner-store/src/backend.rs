@@ -1,4 +1,4 @@
-//! What implementations of [`Store`](crate::Store) share, besides the trait: for those who write one.
+//! What implementations of [`Store`](crate::Store) share, besides the trait: for authors of stores.
 //!
 //! A store decides nothing by itself where two stores could decide differently. `forerunner_core::transition` decides
 //! what each event makes of a task; this module decides where a task starts, and its place in its queue. It also decides how a task with an

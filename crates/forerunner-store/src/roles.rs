@@ -74,7 +74,7 @@ pub trait TaskStore: Send + Sync + 'static {
     /// Returns how many it changed; a store with a [clock](ClusterStore::time) of its own has nothing to do.
     fn clock_set_back(&self, now: Timestamp, by: Duration) -> StoreFuture<usize>;
 
-    /// Re-queues tasks whose node is gone, or counts as gone. Each goes to the front of its queue with one crash more,
+    /// Re-queues tasks whose node is lost, or counts as lost. Each goes to the front of its queue with one crash more,
     /// or is dead after too many (see [`RetryPolicy::max_crashes`](forerunner_core::RetryPolicy::max_crashes)). A task
     /// that was only claimed ahead counts as having been in one crash, and does not die of it.
     fn rescue(&self, rescue: Rescue) -> StoreFuture<Rescued>;
@@ -251,7 +251,7 @@ pub trait ApiKeyStore: Send + Sync + 'static {
     /// Makes, changes or removes a key of an expected revision.
     fn write_api_key(&self, write: ApiKeyWrite) -> StoreFuture<Result<(), ApiKeyConflict>>;
 
-    /// Notes that a node accepted these keys on a day, counted from 1970-01-01. Keys that are gone are left out.
+    /// Notes that a node accepted these keys on a day, counted from 1970-01-01. Keys that no longer exist are left out.
     fn note_api_key_use(&self, ids: Vec<ApiKeyId>, day: i64) -> StoreFuture<()>;
 }
 

@@ -293,7 +293,7 @@ pub struct DueTasks {
 /// A sign of life.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Heartbeat {
-    /// Whose.
+    /// The node that sends it.
     pub node: NodeId,
     /// The time, for a store that has no clock of its own.
     pub now: Timestamp,

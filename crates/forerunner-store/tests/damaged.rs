@@ -1,4 +1,4 @@
-//! Rows of a SQLite file that cannot be read: the tasks are set aside, everything else goes on.
+//! Rows of a SQLite file that cannot be read: the tasks are set aside, everything else continues.
 
 use forerunner_store::roles::*;
 use std::{collections::BTreeMap, path::Path, time::Duration};
@@ -503,7 +503,7 @@ async fn a_turn_of_a_context_whose_version_cannot_be_counted_on_is_set_aside() {
         let damaged = lab.damaged().await;
         let said = damaged.error.unwrap().message;
         assert!(damaged.id == id(2) && said.contains("its context `chat`: column"), "{sql}: {said}");
-        // Once the context is gone, the task can begin it anew.
+        // Once the context is removed, the task can begin it anew.
         lab.store().delete_context(pool(), chat.clone()).await.unwrap().unwrap();
         lab.store().retry(id(2), at(3)).await.unwrap().unwrap();
         assert!(lab.finish_turn(&lab.claim(9).await[0]).await, "{sql}");

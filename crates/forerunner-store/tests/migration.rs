@@ -1,4 +1,4 @@
-//! A file that an older program has written: it opens, and its contexts go on.
+//! A file that an older program has written: it opens, and its contexts continue.
 
 use forerunner_store::roles::*;
 use std::path::Path;

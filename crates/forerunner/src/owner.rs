@@ -1,4 +1,4 @@
-//! Who runs the actors of a runtime: the actix system of the caller, or one on a thread of its own.
+//! Where the actors of a runtime run: the actix system of the caller, or one on a thread of its own.
 
 use std::{thread, time::Duration};
 

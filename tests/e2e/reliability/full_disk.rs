@@ -99,7 +99,7 @@ async fn a_full_disk_refuses_submissions_lets_running_tasks_finish_and_heals() {
 }
 
 /// A limit on the size of files, which any user may set. The system reports it with another error, so the store cannot
-/// recognise a full disk; it must survive all the same.
+/// recognise a full disk; it must survive that as well.
 #[actix_rt::test]
 async fn files_that_may_not_grow_refuse_submissions_and_heal() {
     let site = Site::new().with("log.level = \"error\"", &[Pool::builtin("work").fixed(2)]);

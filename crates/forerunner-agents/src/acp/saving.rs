@@ -41,7 +41,7 @@ impl AcpDriver {
         cx.replace_items(talk.into_items()?)
     }
 
-    /// Reads the files of a session. Without them the conversation goes on elsewhere from its transcript.
+    /// Reads the files of a session. Without them the conversation continues elsewhere from its transcript.
     async fn session_files(&self, session: &Session, answer: &str) -> Vec<SessionFile> {
         let patterns = self.spec.session_patterns();
         if patterns.is_empty() {

@@ -32,8 +32,8 @@ impl Failure {
 
     /// Converts the answer into the error of an attempt.
     ///
-    /// Requests that are wrong in themselves fail for good. Everything else is a fault of the endpoint, or of how this pool
-    /// reaches it: the task waits until the endpoint works.
+    /// Requests that are wrong in themselves fail without a retry. Everything else is a fault of the endpoint, or of
+    /// how this pool reaches it: the task waits until the endpoint works.
     pub(crate) fn into_error(self) -> AgentError {
         let Self { status, retry_after, message } = self;
         let text = match message.is_empty() {

@@ -61,7 +61,7 @@ struct Body {
     input: u64,
 }
 
-/// A handler that reads JSON and writes it back: what the framework costs by itself.
+/// A handler that reads JSON and writes it back: the cost of the framework alone.
 pub(crate) fn echo(workers: usize) -> Result<Running, Error> {
     Running::start(move |address_sender, stopped| async move {
         let app = || App::new().route("/", web::post().to(async |body: web::Json<Body>| body));

@@ -32,8 +32,8 @@ const SHORT: &str = "claim 16, 1,000 queued";
 /// Callers of the store alone. Each has an equal share of the tasks in flight.
 const CALLERS: usize = 4;
 
-/// Measures tasks from submission to result on PostgreSQL, beside the barest group commit, one commit, and the store by
-/// itself; how fast a backlog is worked off; and claims from a long queue beside those from a short one.
+/// Measures tasks from submission to result on PostgreSQL, compared with a bare group commit, one commit, and the store
+/// without a node; how fast a backlog is worked off; and claims from a long queue beside those from a short one.
 ///
 /// # Errors
 /// When something does not work; never because it is slow.

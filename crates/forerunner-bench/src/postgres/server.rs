@@ -13,7 +13,7 @@ use tokio_postgres::{Client, NoTls};
 
 use crate::{Error, Options};
 
-/// Whom Debian's package makes for the server, which refuses to run as root.
+/// The user that Debian's package creates for the server, which refuses to run as root.
 const USER: &str = "postgres";
 
 /// A server on which the benchmark creates databases.

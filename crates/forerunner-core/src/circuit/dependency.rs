@@ -12,9 +12,9 @@ use crate::{AgentId, ErrorKind, TaskError, TaskId, Timestamp};
 
 /// Part of the concurrency before the outage by which the limit grows while it succeeds once over.
 const INCREASE: f64 = 1.0 / 8.0;
-/// By how much the limit falls with each failure: to three quarters when all tasks of one round fail. With [`INCREASE`] the
-/// limit comes to rest at (1 − f) / 2f of the concurrency before, where f is the share that fails: a pool of which 30 %
-/// fail goes on at its size, one of which 80 % fail at an eighth of it.
+/// By how much the limit falls with each failure: to three quarters when all tasks of one round fail. With [`INCREASE`]
+/// the limit comes to rest at (1 − f) / 2f of the concurrency before, where f is the share that fails: a pool of which
+/// 30 % fail stays at its size, one of which 80 % fail at an eighth of it.
 const DECREASE: f64 = 0.25;
 /// Failures in a row at the lowest limit that open the circuit again.
 const MOST_IN_A_ROW: u32 = 4;
@@ -30,9 +30,9 @@ const REMEMBERED: Duration = Duration::from_secs(60);
 /// A failed attempt.
 #[derive(Debug, Clone, Copy)]
 pub struct AttemptFailure<'a> {
-    /// Whose.
+    /// The task.
     pub task: TaskId,
-    /// Where.
+    /// Its agent.
     pub agent: AgentId,
     /// How it failed.
     pub error: &'a TaskError,

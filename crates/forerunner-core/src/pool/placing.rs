@@ -1,4 +1,4 @@
-//! Who gets which task.
+//! Which agent gets which task.
 
 use std::sync::Arc;
 

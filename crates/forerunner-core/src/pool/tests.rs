@@ -12,7 +12,17 @@ pub(super) const fn at(secs: i64) -> Timestamp {
 pub(super) fn rules(min: u32, max: u32) -> PoolRules {
     let (stop, restart) = (ScaleDownOrder::LeastValuable, RestartPolicy::default());
     let (isolation, start_concurrency) = (Isolation::default(), None);
-    PoolRules { min, max, cooldown: COOLDOWN, stop, restart, max_starting: 32, start_concurrency, isolation, id_seed: 7 }
+    PoolRules {
+        min,
+        max,
+        cooldown: COOLDOWN,
+        stop,
+        restart,
+        max_starting: 32,
+        start_concurrency,
+        isolation,
+        id_seed: 7,
+    }
 }
 
 pub(super) fn machine(min: u32, max: u32) -> PoolMachine {

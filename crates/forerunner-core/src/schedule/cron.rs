@@ -2,7 +2,7 @@
 //!
 //! An expression that names hours (`30 2 * * *`) names times of day: each of them comes once on each of its dates. One
 //! that a change of clocks leaves out comes when the clocks have changed; one that comes twice comes the first time. An
-//! expression of every hour (`*/15 * * * *`) goes on by elapsed time: it follows the clock through both passes of an
+//! expression of every hour (`*/15 * * * *`) continues by elapsed time: it follows the clock through both passes of an
 //! hour that comes twice, and an hour that is left out takes no time.
 
 use std::cmp::Ordering;
@@ -67,7 +67,7 @@ impl CronTiming {
         next.map(|next| Timestamp::from_micros(next.as_microsecond()))
     }
 
-    /// Of times of day: the first whose moment is later. Moments never go back as times of day go on.
+    /// Of times of day: the first whose moment is later. Later times of day never have earlier moments.
     fn next_named(&self, after: jiff::Timestamp) -> Option<jiff::Timestamp> {
         let mut seen = self.zone.to_datetime(after);
         if let Some(end) = self.end_of_second_pass(after, seen) {
@@ -107,7 +107,7 @@ impl CronTiming {
         }
     }
 
-    /// Of every hour: from one change of clocks to the next, time goes on evenly.
+    /// Of every hour: from one change of clocks to the next, time passes evenly.
     fn next_elapsed(&self, after: jiff::Timestamp) -> Option<jiff::Timestamp> {
         let (mut from, mut inclusive) = (after, false);
         for _ in 0..MOST_CHANGES {

@@ -27,7 +27,7 @@ pub enum Overlap {
     /// It is skipped.
     #[default]
     Skip,
-    /// It is submitted all the same.
+    /// It is submitted, whatever the earlier tasks do.
     Queue,
     /// The earlier tasks are cancelled, then it is submitted.
     CancelRunning,
@@ -226,7 +226,8 @@ impl Schedule {
     /// Refuses a schedule that never comes, and a jitter that would change the order of occurrences.
     fn check_occurrences(&self, created_at: Timestamp) -> Result<(), Error> {
         let Some(first) = self.next_after(created_at) else {
-            // One time in the past is refused by who makes the schedule: it may be stored, with its only run behind it.
+            // A single time in the past is refused when the schedule is created: it may be stored, with its only run
+            // behind it.
             let Some(cron) = &self.definition.cron else { return Ok(()) };
             return Err(Error::Schedule {
                 field: "cron",

@@ -1,10 +1,10 @@
-//! The node of a running task is gone, or its lease ended.
+//! The node of a running task is lost, or its lease ended.
 
 use crate::{ErrorKind, RetryPolicy, TaskError, TaskState, Timestamp};
 
 use super::{AttemptEnd, Change, Changes, QueueMove, Running, Transition, cancel::cancelled, settle::release};
 
-/// What of a running task decides what becomes of it without its node.
+/// The parts of a running task that decide what happens to it without its node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LostTask {
     /// The task.
@@ -15,7 +15,7 @@ pub struct LostTask {
     pub max_crashes: u32,
 }
 
-/// Re-queues a task whose node is gone, or ends it: of too many crashes, or because a client cancelled it.
+/// Re-queues a task whose node is lost, or ends it: after too many crashes, or because a client cancelled it.
 ///
 /// A prefetched task had not begun, as far as known. It becomes a suspect, so that no node prefetches it again, and does
 /// not die of it.
@@ -44,7 +44,7 @@ pub fn rescue(task: LostTask, now: Timestamp) -> Transition {
     }
 }
 
-/// Returns the error of a task whose node is gone: why it ends, or runs again.
+/// Returns the error of a task whose node is lost: why it ends, or runs again.
 pub fn node_lost() -> TaskError {
     TaskError::new(ErrorKind::NodeLost, "the node that ran the task ended before it stored the result")
 }

@@ -65,7 +65,7 @@ impl Running {
         let before = self.now;
         self.now += dt.max(0.0);
         let (running, in_flight) = (self.tasks(), u64::from(seen.in_flight));
-        // Who does not report starts reports what follows from them.
+        // An observer that does not report starts reports what follows from them.
         let missing = in_flight.saturating_add(seen.completions).saturating_sub(running);
         self.begin(seen.started.max(missing).min(MOST_STARTED));
         self.end(before, 0.5 * dt, seen);

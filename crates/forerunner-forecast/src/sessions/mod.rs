@@ -1,4 +1,4 @@
-//! Sessions: who spoke a moment ago will speak again.
+//! Sessions: a session that had a turn a moment ago will have another one.
 //!
 //! Tasks of one session run one after another. So a task counts as an arrival when it could start: when it comes, or when
 //! the turn before it ends. From then on it is up to the agents.
@@ -248,7 +248,7 @@ impl<'a> Turns<'a> {
     fn observation(mut self, listed: bool, announced: u64) -> (Cow<'a, Observation>, u64) {
         let more = self.announced.len() as u64;
         if !listed {
-            // Only their number is known; who waited for the turn before comes on top.
+            // Only their number is known; those that waited for the turn before come on top.
             let freed = self.arrived.len() as u64;
             let arrivals = self.seen.arrivals + freed + more;
             let seen = Observation { arrivals, arrived: Vec::new(), ..self.seen.clone() };

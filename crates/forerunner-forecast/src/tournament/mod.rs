@@ -39,7 +39,7 @@ const LEARN_TASKS: f64 = 50.0;
 /// Arrivals per second beyond which shadow pools rest: so busy a pool's margin is a small part of it, and replaying all of
 /// its tasks under every rule is not worth that part.
 const MOST_PER_S: f64 = 250.0;
-/// Seconds for which a surge of a new pool is expected to go on, and by how much longer for each second that rules have
+/// Seconds for which a surge of a new pool is expected to last, and by how much longer for each second that rules have
 /// competed. A new pool knows no surge. One of a few seconds that counts for half a minute asks for more agents than
 /// are ever needed; a rule that has proven itself has met the surges of its pool.
 const SURGE_LASTS_S: f64 = 8.0;
@@ -125,13 +125,13 @@ impl Tournament {
         }
     }
 
-    /// Goes on with what was learned. Shadow pools begin anew, so they settle before they are scored again.
+    /// Continues with what was learned. Shadow pools begin anew, so they settle before they are scored again.
     pub fn resume(&mut self, scores: Scores) {
         let fresh = Self::new(self.limits, self.tuning);
         *self = Self { scores: scores.with_sessions(&fresh.twins), ..fresh };
     }
 
-    /// Goes on under other bounds: shadow pools move to them with their next decisions.
+    /// Continues under other bounds: shadow pools move to them with their next decisions.
     pub fn set_bounds(&mut self, min: u32, max: u32) {
         self.limits = PolicyLimits { min, max, ..self.limits };
     }

@@ -51,7 +51,7 @@ pub(crate) const RECALL: usize = 6;
 pub(crate) const SESSIONS: usize = 7;
 pub(crate) const RATES: usize = 8;
 
-/// What is expected at one tick, whatever the pool: all that rules decide by beside the state of their own pool.
+/// What is expected at one tick, whatever the pool: all inputs of rules except the state of their own pool.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct ForecastInputs {
     /// Time of the tick on the window's clock, in seconds.
@@ -92,7 +92,7 @@ pub(crate) struct ForecastInputs {
     pub dispersion: f64,
     /// Tasks in the system that few arrivals find: see [`Levels`](super::levels::Levels).
     pub levels: [f64; LEVELS],
-    /// What is known to come, beside all of the above.
+    /// The tasks that are known to come, in addition to all of the above.
     pub announced: AnnouncedLoad,
 }
 
@@ -109,7 +109,8 @@ pub(crate) struct Rule {
     /// How many times the variance of Poisson arrivals chance may have at most. Below that it counts as great as the
     /// recent errors of the forecasts.
     pub most_dispersion: f64,
-    /// Seconds for which a surge is expected to go on. Where the horizon is longer, its excess counts for that part of it.
+    /// Seconds for which a surge is expected to last. Where the horizon is longer, its excess counts for that part of
+    /// it.
     pub surge_lasts_s: f64,
 }
 
@@ -295,7 +296,7 @@ impl Rule {
 
     /// What the rule's own forecast asks for, with so many tasks in the system.
     fn need(&self, in_system: f64, rate: f64, inputs: &ForecastInputs) -> Need {
-        // Who comes beside announced tasks is chance; the announced ones are known.
+        // Arrivals other than announced tasks are chance; the announced ones are known.
         let by_chance = (in_system - inputs.announced.present).max(1.0);
         let present = match self.source {
             Source::Present => Some((in_system + self.margin * by_chance.sqrt(), in_system)),

@@ -169,7 +169,7 @@ fn signal(pid: i32, signal: Signal) {
     let _ = Pid::from_raw(pid).map(|pid| kill_process(pid, signal));
 }
 
-/// Whom the Debian package makes for it.
+/// The user that the Debian package creates for it.
 const USER: &str = "postgres";
 
 fn is_root() -> bool {

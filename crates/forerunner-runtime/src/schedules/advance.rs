@@ -1,5 +1,5 @@
 //! Carries out what is decided about a schedule, step by step. Each step is one write at the revision that it was
-//! decided from: whoever else decided the same is refused.
+//! decided from: any other node that decided the same is refused.
 
 use forerunner_core::{LastRun, NewTask, ScheduleName, ScheduleState, Step, TaskId, Timestamp, key_of, next_step};
 use forerunner_store::{Bounds, EnqueueOutcome, NextRevision, ScheduleConflict, ScheduleWrite, Submission};

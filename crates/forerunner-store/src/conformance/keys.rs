@@ -56,7 +56,7 @@ pub async fn one_key_at_once_from_many_is_one_task<F: Future<Output = Arc<dyn St
     assert!(known.into_iter().all(|id| id == claimed[0]));
 }
 
-/// Who has a key is found with what was asked for.
+/// The task that has a key is found, with the body of its submission.
 pub async fn the_task_of_a_key_is_found<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
     let lab = Lab::new(open().await);
     assert_eq!(lab.store.keyed(pool("coder"), key("k")).await.unwrap(), None);

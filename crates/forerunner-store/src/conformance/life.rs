@@ -226,7 +226,7 @@ pub async fn a_retried_task_starts_afresh<F: Future<Output = Arc<dyn Store>>>(op
     assert_eq!(missing, Err(StateConflict::NoTask { task: id(999) }));
 }
 
-/// Tasks of a node that is gone go to the front.
+/// Tasks of a lost node go to the front.
 pub async fn rescue_takes_back_what_other_nodes_ran<F: Future<Output = Arc<dyn Store>>>(open: impl Fn() -> F) {
     let lab = Lab::new(open().await);
     let mut ids = Vec::new();

@@ -21,7 +21,7 @@ const MAX_GROUP_ITEMS: usize = 1_024;
 /// Most bytes of one group.
 const MAX_GROUP_BYTES: usize = 4 << 20;
 
-/// Who asked the store to close, if anybody waits for it.
+/// The caller that asked the store to close, if it waits for that.
 pub(super) type Closing = Option<oneshot::Sender<Outcome>>;
 
 /// How closing a store ended.

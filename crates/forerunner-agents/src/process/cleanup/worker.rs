@@ -42,7 +42,7 @@ pub(super) struct Leftovers {
     /// All processes with this mark are killed.
     pub(super) mark: Option<Mark>,
     pub(super) directory: Option<Directory>,
-    /// Notified when both are gone, or given up.
+    /// Notified when both have ended, or have been given up.
     pub(super) done: Option<oneshot::Sender<()>>,
 }
 
