@@ -6,7 +6,7 @@ use forerunner_core::{
     ErrorKind, LeaseEpoch, Next, Payload, TaskError, TaskId, TaskReport, TaskState, Timestamp, Transition,
     transition::{self, Changes, Running},
 };
-use forerunner_store::{LeaseLost, Settled, Settlement};
+use forerunner_store::{LeaseLost, Settled, Settlement, backend};
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
@@ -15,7 +15,7 @@ use crate::{
     batch::Member,
     ended::{End, FINISH, error_columns, log_of},
     failure::{Fault, Sql},
-    rows::{QueueEntry, Stored, clean, get},
+    rows::{QueueEntry, Stored, get},
     tx::Tx,
     unread::Unread,
 };
@@ -154,10 +154,9 @@ impl Tx<'_> {
     }
 
     async fn note_report(&self, task: TaskId, report: &TaskReport) -> Sql<()> {
-        let text = serde_json::to_string(report).map_err(|error| Fault::unreadable(error.to_string()))?;
-        let text = clean(&text);
-        let params = [(&text as &(dyn ToSql + Sync), Type::TEXT), (task.as_uuid(), Type::UUID)];
-        self.run("UPDATE live SET report = $1 WHERE id = $2", &params).await.map(drop)
+        let stored = self.reports(&[*task.as_uuid()]).await?.pop().and_then(|(_, report)| report);
+        let report = backend::report_of_attempt(stored, report.clone());
+        self.write_reports(&[(*task.as_uuid(), Some(report))]).await
     }
 
     /// Applies what core decided about a task whose lease has ended.

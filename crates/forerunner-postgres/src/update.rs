@@ -1,22 +1,53 @@
 //! Changing a task that waits.
 
-use forerunner_core::{ApiKeyName, ContextId, TaskId, TaskState, Timestamp};
+use forerunner_core::{ApiKeyName, ContextId, TaskId, TaskReport, TaskState, Timestamp};
 use forerunner_store::{StateConflict, TaskChange, Updated, backend};
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{
+    Row,
+    types::{ToSql, Type},
+};
+use uuid::Uuid;
 
 use crate::{
     context_queue::Rank,
     failure::{Fault, Sql},
-    rows::{QueueEntry, Stored, get},
+    rows::{QueueEntry, Stored, clean, get},
     tx::Tx,
 };
 
 impl Tx<'_> {
     pub async fn note_cancellation(&self, tasks: &[TaskId], by: Option<&ApiKeyName>) -> Sql<()> {
-        let report = backend::cancellation_by(by).and_then(|report| serde_json::to_string(&report).ok());
         let ids: Vec<_> = tasks.iter().map(|task| *task.as_uuid()).collect();
-        let sql = "UPDATE live SET report = $2 WHERE id = ANY ($1) RETURNING id";
-        let params = [(&ids as &(dyn ToSql + Sync), Type::UUID_ARRAY), (&report, Type::TEXT)];
+        let stored = self.reports(&ids).await?;
+        let noted: Vec<_> = stored.into_iter().map(|(id, report)| (id, backend::cancellation_by(report, by))).collect();
+        self.write_reports(&noted).await
+    }
+
+    /// What unfinished tasks reported, with their rows locked; `None` also for what nobody can read.
+    pub(crate) async fn reports(&self, ids: &[Uuid]) -> Sql<Vec<(Uuid, Option<TaskReport>)>> {
+        let sql = "SELECT id, report FROM live WHERE id = ANY ($1) ORDER BY id FOR UPDATE";
+        let rows = self.query(sql, &[(&ids, Type::UUID_ARRAY)]).await?;
+        let read = |row: &Row| {
+            let text = get::<Option<String>>(row, 1)?;
+            Ok((get(row, 0)?, text.and_then(|text| serde_json::from_str(&text).ok())))
+        };
+        rows.iter().map(read).collect()
+    }
+
+    pub(crate) async fn write_reports(&self, reports: &[(Uuid, Option<TaskReport>)]) -> Sql<()> {
+        if reports.is_empty() {
+            return Ok(());
+        }
+        let ids: Vec<Uuid> = reports.iter().map(|(id, _)| *id).collect();
+        let mut texts = Vec::with_capacity(reports.len());
+        for (_, report) in reports {
+            let text = report.as_ref().map(serde_json::to_string).transpose();
+            let text = text.map_err(|error| Fault::unreadable(error.to_string()))?;
+            texts.push(text.map(|text| clean(&text)));
+        }
+        let sql = "UPDATE live t SET report = s.report FROM unnest($1::uuid[], $2::text[]) AS s (id, report) \
+                   WHERE t.id = ANY (ARRAY[s.id]) RETURNING t.id";
+        let params = [(&ids as &(dyn ToSql + Sync), Type::UUID_ARRAY), (&texts, Type::TEXT_ARRAY)];
         self.run(sql, &params).await.map(drop)
     }
 

@@ -213,6 +213,7 @@ async fn told(store: &PostgresStore, task: TaskId, after: u64) -> Vec<(u64, Stri
                     format!("{state} {attempt}{why}")
                 }
                 TaskEventKind::Asked { request } => request.prompt,
+                TaskEventKind::Log { line } => line.text,
                 TaskEventKind::Progress { text } | TaskEventKind::Output { chunk: text } => text,
             };
             (event.seq, word)

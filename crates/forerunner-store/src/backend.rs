@@ -22,6 +22,6 @@ pub use crate::{
     events::{Legs, after_seq, begin_seq},
     rules::{
         DUE_LIMIT, Moved, PAGE_LIMIT, SELECT_LIMIT, SWEEP_LIMIT, cancellation_by, child_depth, contexts_full,
-        first_due, first_state, moved,
+        first_due, first_state, moved, report_of_attempt,
     },
 };

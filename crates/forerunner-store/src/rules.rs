@@ -38,9 +38,15 @@ pub fn child_depth(parent: TaskId, of_parent: Option<u32>, bounds: Bounds) -> Re
     }
 }
 
-/// What a task has from when somebody asks to cancel it.
-pub fn cancellation_by(by: Option<&ApiKeyName>) -> Option<TaskReport> {
-    by.map(|name| TaskReport { cancelled_by: Some(name.clone()), ..TaskReport::default() })
+/// The report of a task from when somebody asks to cancel it. What its agents reported stays.
+pub fn cancellation_by(stored: Option<TaskReport>, by: Option<&ApiKeyName>) -> Option<TaskReport> {
+    let report = TaskReport { cancelled_by: by.cloned(), ..stored.unwrap_or_default() };
+    (report != TaskReport::default()).then_some(report)
+}
+
+/// The report that an agent's attempt leaves. A request to cancel the task that came meanwhile stays.
+pub fn report_of_attempt(stored: Option<TaskReport>, report: TaskReport) -> TaskReport {
+    TaskReport { cancelled_by: stored.and_then(|stored| stored.cancelled_by), ..report }
 }
 
 /// The state a task has when it is accepted.

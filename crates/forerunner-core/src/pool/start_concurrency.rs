@@ -157,7 +157,7 @@ impl StartConcurrency {
         let measured = || self.levels.iter().filter_map(measured_in);
         let alone = measured().find(|few| few.starts >= MEASURED_FEW)?;
         let many = || measured().filter(|many| many.starts >= MEASURED_MANY);
-        let crowded = many().last()?;
+        let crowded = many().next_back()?;
         if crowded.seconds < (SLOWED * alone.seconds).max(WORTH_WAITING_S) {
             return None;
         }

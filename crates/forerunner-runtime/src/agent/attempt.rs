@@ -273,7 +273,7 @@ impl Attempt {
             return None;
         }
         let mut report = self.task.report.clone().unwrap_or_default();
-        report.add(TaskReport { usage, log, artifacts: Vec::new() });
+        report.add(TaskReport { usage, log, ..TaskReport::default() });
         Some(report)
     }
 

@@ -58,8 +58,13 @@ impl AgentActor {
             tokio::time::sleep(CONTEXT_CHECK).await;
             let mut gone = Vec::new();
             for context in contexts {
-                let filter =
-                    ContextFilter { pool: pool.clone(), context: Some(context.clone()), after: None, limit: 1 };
+                let filter = ContextFilter {
+                    pool: pool.clone(),
+                    tenant: None,
+                    context: Some(context.clone()),
+                    after: None,
+                    limit: 1,
+                };
                 // If the store does not answer, the next check asks again.
                 if store.contexts(filter).await.is_ok_and(|found| found.is_empty()) {
                     gone.push(context);

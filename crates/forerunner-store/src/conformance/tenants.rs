@@ -91,7 +91,12 @@ pub async fn who_cancelled_a_task_is_noted<F: Future<Output = Arc<dyn Store>>>(o
     lab.store.note_cancellation(vec![running, waiting, TaskId::from_parts(at(9), 9)], ops.clone()).await.unwrap();
     lab.cancel(waiting, 5).await;
     lab.store.cancel(running, at(5)).await.unwrap().unwrap();
-    lab.settle(&claimed, 6, super::lab::failed()).await.unwrap();
+    let mut report = forerunner_core::TaskReport::default();
+    report.usage.insert("tokens".to_owned(), 7);
+    let settlement = Settlement { report: Some(Box::new(report)), ..lab.settlement(&claimed, 6, super::lab::failed()) };
+    lab.settle_with(settlement).await.unwrap();
+    let used = lab.get(running).await.report.map(|report| report.usage);
+    assert_eq!(used, Some([("tokens".to_owned(), 7)].into()), "what its agent reported is there as well");
     assert_eq!((by(running).await, by(waiting).await, by(other).await), (ops.clone(), ops, None));
     lab.store.note_cancellation(vec![waiting], None).await.unwrap();
     assert!(by(waiting).await.is_some(), "a task that has ended stays as it is");

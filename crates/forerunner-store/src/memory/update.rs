@@ -37,7 +37,9 @@ impl State {
             let Some(slot) = self.slots.find(*task) else { continue };
             let entry = self.slots.at_mut(slot);
             if !entry.task.state.is_terminal() {
-                entry.task_mut().report = rules::cancellation_by(by).map(Box::new);
+                let task = entry.task_mut();
+                let stored = task.report.take().map(|report| *report);
+                task.report = rules::cancellation_by(stored, by).map(Box::new);
             }
         }
     }

@@ -162,8 +162,10 @@ impl State {
         if context_cost.is_some() {
             self.slots.at_mut(slot).task_mut().context_cost = context_cost;
         }
-        if report.is_some() {
-            self.slots.at_mut(slot).task_mut().report = report;
+        if let Some(report) = report {
+            let task = self.slots.at_mut(slot).task_mut();
+            let stored = task.report.take().map(|stored| *stored);
+            task.report = Some(Box::new(rules::report_of_attempt(stored, *report)));
         }
         if let Some(start) = started {
             self.note_start(slot, start);

@@ -1,10 +1,10 @@
 //! Ending attempts.
 
 use forerunner_core::{
-    LeaseEpoch, Payload, TaskId, TaskState, Timestamp, Transition,
+    LeaseEpoch, Payload, TaskId, TaskReport, TaskState, Timestamp, Transition,
     transition::{self, Changes, Running},
 };
-use rusqlite::{Error, params};
+use rusqlite::params;
 
 use super::{
     cache::Lease,
@@ -12,7 +12,7 @@ use super::{
     rows::run,
     tx::{Rank, Spot, Tx},
 };
-use crate::{LeaseLost, Settled, Settlement, Start};
+use crate::{LeaseLost, Settled, Settlement, Start, rules};
 
 impl Lease {
     /// What decides how the attempt ends.
@@ -43,8 +43,8 @@ impl Tx<'_> {
             self.note_context_cost(lease.row, cost)?;
         }
         if let Some(report) = &settlement.report {
-            let text = serde_json::to_string(report).map_err(|error| Error::ToSqlConversionFailure(Box::new(error)))?;
-            run(self.connection, "UPDATE tasks SET report = ?1 WHERE task = ?2", params![text, lease.row])?;
+            let report = rules::report_of_attempt(self.report(lease.row)?, TaskReport::clone(report));
+            self.write_report(lease.row, Some(&report))?;
         }
         let claimable_before = self.claimable(lease.pool)?;
         let started = self.cache.end_lease(task).or(settlement.started);

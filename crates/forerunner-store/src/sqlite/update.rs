@@ -1,7 +1,7 @@
 //! Changing a task that waits.
 
-use forerunner_core::{ApiKeyName, ContextId, TaskId, TaskState, Timestamp};
-use rusqlite::params;
+use forerunner_core::{ApiKeyName, ContextId, TaskId, TaskReport, TaskState, Timestamp};
+use rusqlite::{Error, params};
 
 use super::{
     failure::Sql,
@@ -53,12 +53,26 @@ impl Tx<'_> {
     }
 
     pub fn note_cancellation(&self, tasks: &[TaskId], by: Option<&ApiKeyName>) -> Sql<()> {
-        let report = rules::cancellation_by(by).and_then(|report| serde_json::to_string(&report).ok());
         for task in tasks {
-            let sql = "UPDATE tasks SET report = ?1 WHERE id = ?2 AND state < 3";
-            run(self.connection, sql, params![report, task.as_uuid().as_bytes()])?;
+            let sql = "SELECT task FROM tasks WHERE id = ?1 AND state < 3";
+            let Some(row) = value::<i64>(self.connection, sql, params![task.as_uuid().as_bytes()])? else { continue };
+            let report = rules::cancellation_by(self.report(row)?, by);
+            self.write_report(row, report.as_ref())?;
         }
         Ok(())
+    }
+
+    /// What a task reported; `None` also when nobody can read it.
+    pub(super) fn report(&self, row: i64) -> Sql<Option<TaskReport>> {
+        let sql = "SELECT report FROM tasks WHERE task = ?1";
+        let stored = value::<Option<String>>(self.connection, sql, params![row])?.flatten();
+        Ok(stored.and_then(|text| serde_json::from_str(&text).ok()))
+    }
+
+    pub(super) fn write_report(&self, row: i64, report: Option<&TaskReport>) -> Sql<()> {
+        let text = report.map(serde_json::to_string).transpose();
+        let text = text.map_err(|error| Error::ToSqlConversionFailure(Box::new(error)))?;
+        run(self.connection, "UPDATE tasks SET report = ?1 WHERE task = ?2", params![text, row]).map(drop)
     }
 
     /// Whether a waiting task has its place in its context's line, or is yet to become due for the first time.
