@@ -4,7 +4,7 @@ use std::{hint::black_box, sync::Arc, time::Instant};
 
 use forerunner_core::{
     AgentId, ContextId, LeaseEpoch, NewTask, Payload, PoolAction, PoolEvent, PoolMachine, PoolName, PoolRules,
-    RestartPolicy, RetryPolicy, ScaleDownOrder, Task, TaskId, TaskState, Timestamp,
+    RestartPolicy, RetryPolicy, RunSummary, ScaleDownOrder, Task, TaskId, TaskState, Timestamp,
     placement::{
         Agent, AgentContexts, LOOKAHEAD, PairCost, Rates, ResidentEntry, RestoreCost, Restored, Room, WaitingTask,
         choose,
@@ -53,7 +53,7 @@ fn tasks(agents: u32, contexts: bool) -> f64 {
         });
         let Some(agent) = agent else { return };
         let memory = task.context.as_ref().map(|context| Box::new(holding(context, now)));
-        pool.step_into(PoolEvent::Ready { agent, memory }, now, &mut actions);
+        pool.step_into(PoolEvent::Ready { agent, memory, run: RunSummary::ONE }, now, &mut actions);
         black_box(actions.drain(..).count());
     };
     (0..agents * 8).for_each(&mut step);
@@ -108,6 +108,7 @@ fn warm_pool(agents: u32) -> PoolMachine {
         max_starting: u32::MAX,
         isolation: forerunner_core::Isolation::default(),
         start_concurrency: None,
+        max_burst: 1,
         id_seed: 7,
     };
     let mut pool = PoolMachine::new(rules, agents);

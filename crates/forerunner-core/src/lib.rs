@@ -71,8 +71,8 @@ pub use new_task::{Labels, NewTask};
 pub use payload::Payload;
 pub use placement::{IdleAgents, PlacementReason, PlacementRecord};
 pub use pool::{
-    AgentRecord, Isolation, MeasuredStarts, PoolAction, PoolEvent, PoolMachine, PoolRules, PoolTally, ScaleDownOrder,
-    Selection, StartConcurrency, StartStatus,
+    AgentRecord, Isolation, MeasuredStarts, PoolAction, PoolEvent, PoolMachine, PoolRules, PoolTally, RunPace,
+    RunSummary, ScaleDownOrder, Selection, StartConcurrency, StartStatus,
 };
 pub use priority::Priority;
 pub use queue::{POLL, QueueAction, QueueEvent, QueueMachine};

@@ -1,6 +1,12 @@
-//! JSON texts that are passed along unparsed.
+//! JSON texts that are passed along unparsed, and values that need no text.
 
-use std::{cell::Cell, fmt, sync::Arc};
+use std::{
+    any::Any,
+    cell::Cell,
+    fmt,
+    hash::{Hash, Hasher},
+    sync::{Arc, OnceLock},
+};
 
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -8,8 +14,45 @@ use serde_json::value::RawValue;
 use crate::{Error, json_text};
 
 /// A JSON text, checked once and then passed along unparsed. Cloning is cheap.
-#[derive(Clone, PartialEq, Eq, Hash)]
-pub struct Payload(Arc<str>);
+///
+/// Within a process it may be a value instead ([`Payload::of_value`]), whose text is written when somebody reads it.
+#[derive(Clone)]
+pub struct Payload(Content);
+
+#[derive(Clone)]
+enum Content {
+    Text(Arc<str>),
+    Value(Arc<dyn ValueWithText>),
+}
+
+/// A value, and its text once somebody has read it.
+struct TypedValue<T> {
+    value: T,
+    text: OnceLock<Box<str>>,
+}
+
+trait ValueWithText: Send + Sync {
+    fn value(&self) -> &dyn Any;
+    fn text(&self) -> &str;
+    fn size_bytes(&self) -> usize;
+}
+
+impl<T: Serialize + Send + Sync + 'static> ValueWithText for TypedValue<T> {
+    fn value(&self) -> &dyn Any {
+        &self.value
+    }
+
+    fn text(&self) -> &str {
+        self.text.get_or_init(|| match Payload::mended_value(&self.value) {
+            Ok(written) => written.as_str().into(),
+            Err(_) => "null".into(),
+        })
+    }
+
+    fn size_bytes(&self) -> usize {
+        size_of::<T>()
+    }
+}
 
 impl Payload {
     /// Deepest nesting of arrays and objects.
@@ -45,14 +88,37 @@ impl Payload {
     pub fn mended(text: impl AsRef<str> + Into<Arc<str>>) -> Result<Self, Error> {
         json_text::check_nesting(text.as_ref())?;
         Ok(match json_text::mend_surrogates(text.as_ref()) {
-            Some(mended) => Self(mended.into()),
-            None => Self(text.into()),
+            Some(mended) => Self::text(mended),
+            None => Self::text(text),
         })
     }
 
     fn bounded(text: impl AsRef<str> + Into<Arc<str>>) -> Result<Self, Error> {
         json_text::check(text.as_ref())?;
-        Ok(Self(text.into()))
+        Ok(Self::text(text))
+    }
+
+    fn text(text: impl Into<Arc<str>>) -> Self {
+        Self(Content::Text(text.into()))
+    }
+
+    /// Wraps a value for a reader in this process. No text is written while nobody reads one. The text of a value
+    /// without a JSON form is `null`.
+    pub fn of_value<T: Serialize + Send + Sync + 'static>(value: T) -> Self {
+        Self(Content::Value(Arc::new(TypedValue { value, text: OnceLock::new() })))
+    }
+
+    /// Returns the value, if it was wrapped as a `T`.
+    pub fn value<T: 'static>(&self) -> Option<&T> {
+        match &self.0 {
+            Content::Value(value) => value.value().downcast_ref(),
+            Content::Text(_) => None,
+        }
+    }
+
+    /// Returns whether it is a value of this process.
+    pub const fn is_value(&self) -> bool {
+        matches!(self.0, Content::Value(_))
     }
 
     /// Writes a value as JSON.
@@ -98,12 +164,12 @@ impl Payload {
 
     /// Wraps text that is known to be JSON, such as text that a store once accepted.
     pub fn trusted(text: impl Into<Arc<str>>) -> Self {
-        Self(text.into())
+        Self::text(text)
     }
 
     /// The JSON value `null`.
     pub fn null() -> Self {
-        Self(Arc::from("null"))
+        Self::text("null")
     }
 
     /// Reads the JSON text as a value of type `T`.
@@ -111,28 +177,48 @@ impl Payload {
     /// # Errors
     /// [`Error::Payload`] when the text does not describe a `T`.
     pub fn read<'a, T: Deserialize<'a>>(&'a self) -> Result<T, Error> {
-        serde_json::from_str(&self.0).map_err(|error| Error::Payload { reason: error.to_string() })
+        serde_json::from_str(self.as_str()).map_err(|error| Error::Payload { reason: error.to_string() })
     }
 
     /// Returns one text for all texts of this value: whatever their spaces, the order of members, escapes, and the spelling of
     /// numbers, which are compared exactly (`1`, `1.0` and `1e0` are one number).
     pub fn canonical(&self) -> String {
-        crate::canonical::canonical(&self.0)
+        crate::canonical::canonical(self.as_str())
     }
 
     /// Returns the JSON text.
     pub fn as_str(&self) -> &str {
-        &self.0
+        match &self.0 {
+            Content::Text(text) => text,
+            Content::Value(value) => value.text(),
+        }
     }
 
-    /// Returns the size of the JSON text, in bytes.
+    /// Returns the size of the JSON text, in bytes. For a value it is the size of its type: a text need not exist.
     pub fn len(&self) -> usize {
-        self.0.len()
+        match &self.0 {
+            Content::Text(text) => text.len(),
+            Content::Value(value) => value.size_bytes(),
+        }
     }
 
     /// Returns whether the text is empty, which no accepted payload is.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        matches!(&self.0, Content::Text(text) if text.is_empty())
+    }
+}
+
+impl PartialEq for Payload {
+    fn eq(&self, other: &Self) -> bool {
+        self.as_str() == other.as_str()
+    }
+}
+
+impl Eq for Payload {}
+
+impl Hash for Payload {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.as_str().hash(state);
     }
 }
 
@@ -145,7 +231,7 @@ impl fmt::Debug for Payload {
 
 impl Serialize for Payload {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match serde_json::from_str::<&RawValue>(&self.0) {
+        match serde_json::from_str::<&RawValue>(self.as_str()) {
             Ok(raw) => raw.serialize(serializer),
             Err(error) => Err(serde::ser::Error::custom(error)),
         }
@@ -173,6 +259,17 @@ mod tests {
         assert!(matches!(Payload::parse(r#""\ud800""#), Err(Error::HalfSurrogate { .. })));
         assert_eq!(Payload::mended(r#"{"\uD83D":"cut \ud83d"}"#).unwrap().as_str(), r#"{"\ufffd":"cut \ufffd"}"#);
         assert_eq!(serde_json::to_string(&payload).unwrap(), payload.as_str());
+    }
+
+    #[test]
+    fn a_value_is_read_as_what_it_is_and_has_a_text_for_everybody_else() {
+        let payload = Payload::of_value(vec![1_u8, 2]);
+        assert_eq!((payload.value::<Vec<u8>>(), payload.value::<u8>()), (Some(&vec![1, 2]), None));
+        assert_eq!((payload.as_str(), payload.read::<Vec<u8>>().unwrap()), ("[1,2]", vec![1, 2]));
+        assert_eq!(payload, Payload::parse("[1,2]").unwrap());
+        assert_eq!(payload.len(), size_of::<Vec<u8>>(), "whether its text was read or not");
+        let odd = std::collections::BTreeMap::from([((1, 2), 3)]);
+        assert_eq!(Payload::of_value(odd).as_str(), "null", "its keys have no JSON form");
     }
 
     #[test]

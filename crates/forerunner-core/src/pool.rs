@@ -18,7 +18,7 @@ mod tests;
 
 use serde::{Deserialize, Serialize};
 
-pub use event::{PoolAction, PoolEvent};
+pub use event::{PoolAction, PoolEvent, RunPace, RunSummary};
 pub use isolation::Isolation;
 use isolation::Tenants;
 pub use placing::Selection;
@@ -29,8 +29,8 @@ pub use start_concurrency::{MeasuredStarts, StartConcurrency, StartStatus};
 use suspects::WaitingSuspects;
 
 use crate::{
-    AgentCounts, AgentId, AgentState, Circuit, CircuitState, ContextId, IdMap, RestartBudget, RestartPolicy, TaskId,
-    Timestamp,
+    AgentCounts, AgentId, AgentState, Circuit, CircuitState, ContextId, IdMap, LeaseEpoch, RestartBudget,
+    RestartPolicy, TaskId, Timestamp,
     placement::{AgentContexts, IdleAgents, Rates, ResidentEntry, ResidentSet},
 };
 
@@ -53,6 +53,8 @@ pub struct PoolRules {
     pub isolation: Isolation,
     /// Agents that start at the same time; `None` to learn it, up to `max_starting`.
     pub start_concurrency: Option<u32>,
+    /// Most leases of one run, at least 1: more than 1 only for a store that costs nothing to claim from.
+    pub max_burst: u32,
     /// Makes the ids of this pool's agents differ from those of others; any random number.
     pub id_seed: u64,
 }
@@ -93,7 +95,8 @@ pub struct PoolTally {
 ///
 /// Invariants, checked after each step in debug builds:
 /// - the idle index contains exactly the agents in state `ready`;
-/// - a busy agent has a task, any other has none;
+/// - a busy agent has a lease, any other has none;
+/// - the idle leases are those that the agents in state `ready` may get in their next runs;
 /// - a suspect waits only while no idle agent may run it.
 #[derive(Debug)]
 pub struct PoolMachine {
@@ -103,6 +106,8 @@ pub struct PoolMachine {
     stopping: bool,
     agents: IdMap<AgentId, AgentRecord>,
     idle: IdleAgents,
+    /// How many leases the next runs of the idle agents may have.
+    idle_leases: usize,
     residency: ContextResidency,
     counts: AgentCounts,
     budget: RestartBudget,
@@ -129,6 +134,7 @@ impl PoolMachine {
             stopping: false,
             agents: IdMap::default(),
             idle: IdleAgents::default(),
+            idle_leases: 0,
             residency: ContextResidency::default(),
             counts: AgentCounts::default(),
             budget: RestartBudget::new(rules.restart),
@@ -167,9 +173,9 @@ impl PoolMachine {
             PoolEvent::Stop => self.stop_all(now, actions),
             PoolEvent::Started { agent, pid } => self.on_started(agent, pid, now, actions),
             PoolEvent::Assigned(tasks) => self.on_assigned(tasks, now, actions),
-            PoolEvent::Ready { agent, memory } => {
+            PoolEvent::Ready { agent, memory, run } => {
                 self.remember(agent, memory, now);
-                self.on_ready(agent, now, actions);
+                self.on_ready(agent, run, now, actions);
             }
             PoolEvent::Down { agent, reason } => self.on_down(agent, reason, now, actions),
             PoolEvent::Unwanted(task) => self.release_suspect(task, actions),
@@ -271,9 +277,9 @@ impl PoolMachine {
         self.agents.iter()
     }
 
-    /// Returns the task that an agent runs.
-    pub fn task_of(&self, agent: AgentId) -> Option<TaskId> {
-        self.agents.get(&agent).and_then(|record| record.task)
+    /// Returns whether an agent has this lease.
+    pub fn has_lease(&self, agent: AgentId, task: TaskId, epoch: LeaseEpoch) -> bool {
+        self.agents.get(&agent).is_some_and(|record| record.leases.contains(&(task, epoch)))
     }
 
     /// Returns the record of an agent.
@@ -283,7 +289,10 @@ impl PoolMachine {
 
     /// Returns the agent that runs a task.
     pub fn runner(&self, task: TaskId) -> Option<AgentId> {
-        self.agents.iter().find(|(_, record)| record.task == Some(task)).map(|(agent, _)| *agent)
+        // An agent that is ending may still have an older lease of the task.
+        let lease = |record: &AgentRecord| record.leases.iter().find(|(leased, _)| *leased == task).copied();
+        let runners = self.agents.iter().filter_map(|(agent, record)| Some((lease(record)?.1, *agent)));
+        runners.max().map(|(_, agent)| agent)
     }
 
     /// Returns the seconds of life of all agents so far, summed, from the request to the end.
@@ -314,25 +323,30 @@ impl PoolMachine {
         let agent_s = self.starts.agent_seconds(now) - record.starts_before_s;
         record.started_with = Some((agent_s / cold_start.as_secs_f64().max(1e-6)).max(1.0));
         self.starts.started();
-        self.on_ready(agent, now, actions);
+        self.on_ready(agent, RunSummary { tasks: 0, ..RunSummary::ONE }, now, actions);
     }
 
-    /// An agent is warm and idle: after its start, or after a task.
-    fn on_ready(&mut self, agent: AgentId, now: Timestamp, actions: &mut Vec<PoolAction>) {
+    /// An agent is warm and idle: after its start, or after a run.
+    fn on_ready(&mut self, agent: AgentId, run: RunSummary, now: Timestamp, actions: &mut Vec<PoolAction>) {
         let Some(record) = self.agents.get(&agent) else { return };
-        let was_busy = record.task.is_some();
+        let was_busy = !record.leases.is_empty();
+        let tasks = if was_busy { run.tasks } else { 0 };
         // That an old agent still works proves nothing about new ones.
-        if was_busy && record.is_unproven() && self.budget.proved(record.asked_at, now) {
+        if tasks > 0 && record.is_unproven() && self.budget.proved(record.asked_at, now) {
             self.circuit_reason = None;
         }
         if record.draining || self.stopping {
-            self.retire(agent, now, actions);
+            self.retire(agent, tasks, now, actions);
             return;
         }
+        let most = if self.has_runs() { self.rules.max_burst.max(1) } else { 1 };
         self.change(agent, |record| {
-            record.tasks += u64::from(was_busy);
-            record.task = None;
-            record.has_suspect = false;
+            record.end_run(tasks);
+            record.burst = match run.pace {
+                RunPace::Quick => most.min(record.burst.saturating_mul(2)),
+                RunPace::Long => most.min(record.burst / 2).max(1),
+                RunPace::Waited => 1,
+            };
             record.state = AgentState::Ready;
             record.last_used = Some(now);
         });
@@ -360,9 +374,9 @@ impl PoolMachine {
         if record.state == AgentState::Starting {
             self.starts.spoil();
         }
-        if let Some(task) = record.task {
+        for &(task, epoch) in &record.leases {
             let reason = reason.clone().unwrap_or_else(|| "it stopped".to_owned());
-            actions.push(PoolAction::Lost { agent, task, reason });
+            actions.push(PoolAction::Lost { agent, task, epoch, reason });
         }
         let Some(reason) = reason else { return };
         if record.state == AgentState::Cooldown {
@@ -383,9 +397,13 @@ impl PoolMachine {
         self.circuit_reason = is_limited.then_some(reason);
     }
 
-    /// Makes the slots requested from the queue equal to the idle agents.
+    /// Makes the slots requested from the queue equal to the leases that the idle agents may get.
     fn ask_for_work(&mut self, actions: &mut Vec<PoolAction>) {
-        let wanted = if self.paused || self.stopping { 0 } else { self.idle.len() };
+        let wanted = match self.has_runs() {
+            _ if self.paused || self.stopping => 0,
+            true => self.idle_leases,
+            false => self.idle.len(),
+        };
         // Slots may be filled while they are being withdrawn, so the difference can be below zero for a moment.
         let open = self.open_slots.saturating_sub(self.withdrawing);
         if wanted > open {
@@ -404,11 +422,13 @@ impl PoolMachine {
         record.uncount(&mut self.counts);
         if record.state == AgentState::Ready {
             self.idle.remove(agent, record.idle_since(), is_warm);
+            self.idle_leases -= record.burst as usize;
         }
         edit(record);
         record.count(&mut self.counts);
         if record.state == AgentState::Ready {
             self.idle.insert(agent, record.idle_since(), is_warm);
+            self.idle_leases += record.burst as usize;
         }
     }
 
@@ -417,18 +437,38 @@ impl PoolMachine {
         record.uncount(&mut self.counts);
         if record.state == AgentState::Ready {
             self.idle.remove(agent, record.idle_since(), self.residency.is_warm(agent));
+            self.idle_leases -= record.burst as usize;
         }
         drop(self.residency.remove(agent));
         self.agent_micros += now.since(record.asked_at).as_micros() as u64;
         Some(record)
     }
 
+    /// Whether any idle agent may run any task, so that it matters little which one gets several.
+    fn has_runs(&self) -> bool {
+        let is_isolated = match self.rules.isolation {
+            Isolation::Pool => false,
+            Isolation::Agent => self.tenants.are_several(),
+            Isolation::Task => true,
+        };
+        self.residency.is_empty() && !is_isolated
+    }
+
+    fn leases_of_idle(&self) -> usize {
+        let ready = self.agents.values().filter(|record| record.state == AgentState::Ready);
+        ready.map(|record| record.burst as usize).sum()
+    }
+
     fn check_invariants(&self) {
         debug_assert_eq!(self.idle.len() as u32, self.counts.ready, "the idle index holds exactly the ready agents");
         debug_assert!(
             self.agents.len() > 64
-                || self.agents.values().all(|record| record.task.is_some() == (record.state == AgentState::Busy)),
-            "a busy agent has a task, any other has none"
+                || self.agents.values().all(|record| record.leases.is_empty() == (record.state != AgentState::Busy)),
+            "a busy agent has a lease, any other has none"
+        );
+        debug_assert!(
+            self.agents.len() > 64 || self.idle_leases == self.leases_of_idle(),
+            "the idle leases are those of the ready agents"
         );
     }
 }

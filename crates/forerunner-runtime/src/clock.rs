@@ -164,11 +164,15 @@ pub(crate) struct IdMaker {
     /// Milliseconds of the newest id in the upper 52 bits, its counter in the lower 12.
     newest: AtomicU64,
     random: RandomState,
+    /// Random numbers of this process, under which counters become the random parts of ids.
+    secret: [u64; 2],
 }
 
 impl IdMaker {
     pub(crate) fn new() -> Self {
-        Self { newest: AtomicU64::new(0), random: RandomState::new() }
+        let random = RandomState::new();
+        let secret = [random.hash_one(1_u8), random.hash_one(2_u8)];
+        Self { newest: AtomicU64::new(0), random, secret }
     }
 
     pub(crate) fn task(&self, now: Timestamp) -> TaskId {
@@ -179,7 +183,12 @@ impl IdMaker {
                 Ok(newest) | Err(newest) => wanted.max(newest + 1),
             };
         let made_at = Timestamp::from_micros((stamp >> 12) as i64 * 1_000);
-        TaskId::from_parts(made_at, u128::from(stamp & 0xfff) << 64 | u128::from(self.random.hash_one(stamp)))
+        TaskId::from_parts(made_at, u128::from(stamp & 0xfff) << 64 | u128::from(self.scattered(stamp)))
+    }
+
+    /// Scatters a counter, one to one, under the numbers of this process (the finaliser of MurmurHash3, twice).
+    const fn scattered(&self, counter: u64) -> u64 {
+        mixed(mixed(counter ^ self.secret[0]) ^ self.secret[1])
     }
 
     pub(crate) fn node(&self, now: Timestamp) -> NodeId {
@@ -190,6 +199,13 @@ impl IdMaker {
     pub(crate) fn random_u64(&self, salt: u64) -> u64 {
         self.random.hash_one((salt, u64::from(std::process::id())))
     }
+}
+
+/// Mixes the bits of a number, one to one.
+const fn mixed(number: u64) -> u64 {
+    let number = (number ^ number >> 33).wrapping_mul(0xff51_afd7_ed55_8ccd);
+    let number = (number ^ number >> 33).wrapping_mul(0xc4ce_b9fe_1a85_ec53);
+    number ^ number >> 33
 }
 
 /// Uniform numbers in [0, 1) for jitter: xorshift64* (Vigna 2016). Jitter needs no better numbers.

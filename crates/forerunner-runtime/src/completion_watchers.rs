@@ -30,6 +30,8 @@ pub(crate) struct CompletionWatchers {
     readers: DashMap<TaskId, watch::Sender<()>, IdState>,
     /// Whether there was ever such a reader. While there was none, no task is looked up.
     has_readers: AtomicBool,
+    /// Whether a task may be in `tasks`. While none is, no task is looked up.
+    has_tasks: AtomicBool,
     /// Number of existing logs. While there are none, no task is looked up.
     logs: AtomicUsize,
     /// Whether the node has stopped: no task ends on it any more.
@@ -103,6 +105,7 @@ impl CompletionWatchers {
     /// Registers a wait for the end of a task. The wait fails once the watchers are closed.
     pub(crate) fn wait(&self, task: TaskId) -> oneshot::Receiver<Arc<Task>> {
         let (sender, receiver) = oneshot::channel();
+        self.has_tasks.store(true, Ordering::SeqCst);
         self.tasks.entry(task).or_default().waiters.add(sender);
         if self.is_closed() {
             self.tasks.remove(&task);
@@ -168,6 +171,9 @@ impl CompletionWatchers {
     /// Notifies waits and readers, if there are any, that a task ended. `ended` provides the task.
     pub(crate) fn complete_as(&self, task: TaskId, now: Timestamp, ended: impl FnOnce() -> Arc<Task>) {
         self.notify(task);
+        if !self.has_tasks.load(Ordering::SeqCst) {
+            return;
+        }
         let Entry::Occupied(mut entry) = self.tasks.entry(task) else { return };
         let task = ended();
         let waiters = std::mem::take(&mut entry.get_mut().waiters);
@@ -197,11 +203,13 @@ impl CompletionWatchers {
 
     /// Adds an event of a task's agent, for current and future readers.
     pub(crate) fn publish(&self, task: TaskId, kind: TaskEventKind, now: Timestamp) {
+        self.has_tasks.store(true, Ordering::SeqCst);
         self.tasks.entry(task).or_default().log.get_or_insert_with(|| self.new_log(now)).push(kind, now);
     }
 
     /// Subscribes to a task's events after number `after`. `task` is the task's current state.
     pub(crate) fn subscribe(&self, task: &Task, after: u64, now: Timestamp) -> Subscription {
+        self.has_tasks.store(true, Ordering::SeqCst);
         let mut watched = self.tasks.entry(task.id).or_default();
         let log = watched.log.get_or_insert_with(|| {
             // There are no events yet: the stream begins, or continues, with the current state.

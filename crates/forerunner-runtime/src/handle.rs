@@ -114,6 +114,11 @@ impl Handle {
         self.shared.pools.get_key_value(pool).map(|(name, _)| name.clone())
     }
 
+    /// Returns whether a task in the store may have values of this process as its input and its output.
+    pub fn passes_values(&self) -> bool {
+        self.shared.deps.store.local().is_some()
+    }
+
     pub(crate) fn entry(&self, pool: &str) -> Result<&PoolEntry, Error> {
         self.shared.pools.get(pool).ok_or_else(|| self.no_pool(pool))
     }

@@ -76,7 +76,7 @@ impl Handle {
         let admitted = self.admit(new).map(|(entry, submission)| {
             let (task, store) = (submission.task.clone(), self.shared.deps.store.local());
             let answer = match store {
-                Some(store) => Acceptance::Now(entry.accept_now(store, submission)),
+                Some(store) => Acceptance::Now(entry.accept_now(store, submission, None)),
                 None => group.add(submission),
             };
             PendingSubmission { task, entry, answer }

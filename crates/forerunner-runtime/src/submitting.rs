@@ -83,7 +83,18 @@ pub struct CompletionFuture {
 
 impl CompletionFuture {
     pub(crate) fn of_new(handle: Handle, id: TaskId, pool: PoolName) -> Self {
-        Self { receiver: handle.shared.deps.watch.wait(id), id, pool, known: false, handle }
+        let end = handle.shared.deps.watch.wait(id);
+        Self::waiting(handle, id, pool, end)
+    }
+
+    /// The end of a new task that `receiver` gets.
+    pub(crate) const fn waiting(
+        handle: Handle,
+        id: TaskId,
+        pool: PoolName,
+        receiver: oneshot::Receiver<Arc<Task>>,
+    ) -> Self {
+        Self { receiver, id, pool, known: false, handle }
     }
 
     /// The end of the task that the store has for the submission.

@@ -27,6 +27,14 @@ pub struct ContextCommit {
     pub pieces: Vec<SharedObject>,
 }
 
+impl ContextCommit {
+    /// Returns the bytes of its frame and of its objects.
+    pub fn added_bytes(&self) -> u64 {
+        let pieces: usize = self.pieces.iter().map(|piece| piece.bytes.len()).sum();
+        (self.frame.len() + pieces) as u64
+    }
+}
+
 /// A fresh base for the frames up to a version, made outside of a task: it yields the same context as they do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ContextBase {

@@ -56,7 +56,7 @@ pub use damage::DamagedTasks;
 pub use error::{LeaseLost, Refusal, StateConflict, StoreError};
 pub use events::{AttemptEvent, TaskEvents, event_seq};
 pub use filter::{TaskFilter, TimeWindow};
-pub use local::LocalStore;
+pub use local::{EndWaiter, LocalStore, SettledNow};
 pub use memory::{MemoryOptions, MemoryStore};
 pub use notification::Notification;
 pub use open::{check_address, open};

@@ -30,10 +30,10 @@ use forerunner_core::{
 use self::state::State;
 use crate::{
     Bounds, BulkAction, BulkOutcome, Cancelled, Candidate, Claim, ClusterState, ContextBase, ContextFilter,
-    ContextRead, ContextSummary, EnqueueOutcome, Heartbeat, KeyedTask, LeaseLost, LocalStore, Peek, Refusal, Rescue,
-    Rescued, SETTINGS, ScheduleConflict, ScheduleWrite, Settled, Settlement, Start, StateConflict, Store, StoreError,
-    StoreFuture, StoredContext, StoredSchedule, Submission, Swept, TaskChange, TaskCounts, TaskFilter, TaskPage,
-    TenantUsage, Updated,
+    ContextRead, ContextSummary, EndWaiter, EnqueueOutcome, Heartbeat, KeyedTask, LeaseLost, LocalStore, Peek, Refusal,
+    Rescue, Rescued, SETTINGS, ScheduleConflict, ScheduleWrite, Settled, SettledNow, Settlement, Start, StateConflict,
+    Store, StoreError, StoreFuture, StoredContext, StoredSchedule, Submission, Swept, TaskChange, TaskCounts,
+    TaskFilter, TaskPage, TenantUsage, Updated,
 };
 
 const KIND: &str = "memory";
@@ -74,7 +74,12 @@ impl MemoryStore {
     fn run_now<T>(&self, verb: impl FnOnce(&mut State) -> T) -> Result<T, StoreError> {
         // No verb leaves the state half changed when it panics on behalf of a caller, so poison means nothing.
         let mut state = self.state.lock();
-        if state.closed { Err(StoreError::Closed { store: KIND }) } else { Ok(verb(&mut state)) }
+        if state.closed {
+            return Err(StoreError::Closed { store: KIND });
+        }
+        let answer = verb(&mut state);
+        state.notify_waiters();
+        Ok(answer)
     }
 }
 
@@ -109,8 +114,9 @@ impl LocalStore for MemoryStore {
         task: Arc<Task>,
         fingerprint: Option<[u8; 32]>,
         bounds: Bounds,
+        waiter: Option<EndWaiter>,
     ) -> Result<Result<EnqueueOutcome, Refusal>, StoreError> {
-        self.run_now(|state| state.accept_new(task, fingerprint, bounds))
+        self.run_now(|state| state.accept_new(task, fingerprint, bounds, waiter))
     }
 
     fn claim_now(&self, claim: &Claim) -> Result<Vec<Arc<Task>>, StoreError> {
@@ -120,15 +126,16 @@ impl LocalStore for MemoryStore {
     fn settle_now(
         &self,
         leased: Arc<Task>,
-        settlement: Settlement,
-    ) -> Result<Result<(Settled, Arc<Task>), LeaseLost>, StoreError> {
+        settlement: &mut Settlement,
+    ) -> Result<Result<SettledNow, LeaseLost>, StoreError> {
         // The row is changed in place once the store has the only reference to it.
         drop(leased);
         self.run_now(|state| {
             let (settled, slot) = state.settle(settlement)?;
             let row = state.slots.at(slot).task.clone();
+            let waiter = state.take_waiter(&row);
             state.trim();
-            Ok((settled, row))
+            Ok(SettledNow { settled, row, waiter })
         })
     }
 }
@@ -156,7 +163,7 @@ impl TaskStore for MemoryStore {
 
     fn settle(&self, batch: Vec<Settlement>) -> StoreFuture<Vec<Result<Settled, LeaseLost>>> {
         self.run(|state| {
-            let answers = batch.into_iter().map(|settlement| Ok(state.settle(settlement)?.0)).collect();
+            let answers = batch.into_iter().map(|mut settlement| Ok(state.settle(&mut settlement)?.0)).collect();
             state.trim();
             answers
         })

@@ -123,9 +123,12 @@ impl DependencyCircuit {
     /// Notes that a task begins, the last of so many that run.
     pub fn begin(&mut self, task: TaskId, running: u32, now: Timestamp) {
         let Some(outage) = &mut self.outage else {
-            let faded = now.since(self.before_at).as_secs_f64() / REMEMBERED.as_secs_f64();
-            self.before = (self.before * (-faded * std::f64::consts::LN_2).exp()).max(f64::from(running)).max(1.0);
-            self.before_at = now;
+            if now != self.before_at {
+                let faded = now.since(self.before_at).as_secs_f64() / REMEMBERED.as_secs_f64();
+                self.before *= (-faded * std::f64::consts::LN_2).exp();
+                self.before_at = now;
+            }
+            self.before = self.before.max(f64::from(running)).max(1.0);
             return;
         };
         outage.in_flight.insert(task);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::{
-    AgentId, Task, TaskId, Timestamp,
+    AgentId, LeaseEpoch, Task, TaskId, Timestamp,
     placement::{AgentContexts, PlacementRecord, ReturnChances},
 };
 
@@ -45,12 +45,14 @@ pub enum PoolEvent {
         /// How many were still open.
         got: usize,
     },
-    /// An agent's task is settled, and the agent is idle again.
+    /// The tasks of an agent's run are settled, and the agent is idle again.
     Ready {
         /// The agent.
         agent: AgentId,
         /// The contexts resident in it now; `None` if they are the same as in the last report.
         memory: Option<Box<AgentContexts>>,
+        /// How its run went.
+        run: RunSummary,
     },
     /// A task is to stop. Matters if it waits for an agent: what runs is stopped by its agent.
     Unwanted(TaskId),
@@ -63,17 +65,44 @@ pub enum PoolEvent {
     },
 }
 
+/// How the run of an agent went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunSummary {
+    /// Tasks that it finished.
+    pub tasks: u32,
+    /// How long the next run may be.
+    pub pace: RunPace,
+}
+
+/// What a run says of how many tasks an agent can get at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RunPace {
+    /// No task waited for anything, and all ended within a moment.
+    Quick,
+    /// No task waited, but the run took its time.
+    Long,
+    /// A task waited for something.
+    Waited,
+}
+
+impl RunSummary {
+    /// One task, that waited for something.
+    pub const ONE: Self = Self { tasks: 1, pace: RunPace::Waited };
+}
+
 /// An action of a pool.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PoolAction {
     /// Start an agent under this id.
     Spawn(AgentId),
-    /// Give a task to an agent.
+    /// Give a run to an agent.
     Run {
         /// The agent.
         agent: AgentId,
-        /// The task.
+        /// The first task.
         task: Arc<Task>,
+        /// Tasks that follow it, as long as none waits for anything.
+        further: Vec<Arc<Task>>,
     },
     /// Record why the task of the last [`PoolAction::Run`], which has a context, went to its agent.
     Placed(Box<PlacementRecord>),
@@ -87,6 +116,8 @@ pub enum PoolAction {
         agent: AgentId,
         /// The task.
         task: TaskId,
+        /// Its lease.
+        epoch: LeaseEpoch,
         /// Why the agent vanished.
         reason: String,
     },

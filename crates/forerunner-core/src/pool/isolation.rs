@@ -28,6 +28,11 @@ pub(super) struct Tenants {
 }
 
 impl Tenants {
+    /// Whether the pool was given tasks of more than one tenant.
+    pub(super) const fn are_several(&self) -> bool {
+        self.are_several
+    }
+
     fn note(&mut self, tenant: &TenantName) {
         match &self.first {
             Some(first) => self.are_several |= first != tenant,

@@ -71,28 +71,39 @@ impl PoolMachine {
             actions.extend(tasks.into_iter().map(PoolAction::Release));
             return;
         }
-        let mut warm = Vec::new();
-        let (suspects, others): (Vec<_>, Vec<_>) = tasks.into_iter().partition(|task| task.is_suspect());
-        suspects.into_iter().for_each(|task| self.quarantine(task));
-        let is_isolated = self.is_isolated(&others);
-        for task in others {
-            if is_isolated {
-                self.place_by_tenant(task, now, actions);
-                continue;
-            }
-            // A task without a context, in a pool without resident contexts, costs this check only.
-            if task.context.is_some() || !self.residency.is_empty() {
-                warm.push(task);
-                continue;
-            }
-            match self.idle.next() {
-                Some(agent) => self.begin(agent, task, now, actions),
-                None => actions.push(PoolAction::Release(task)),
+        let (mut placed, mut plain) = (Vec::new(), tasks);
+        // Tasks without a context, in a pool without resident contexts and of one tenant, cost this check only.
+        let is_isolated = self.is_isolated(&plain);
+        let all = !self.residency.is_empty();
+        if is_isolated || all || plain.iter().any(|task| task.context.is_some() || task.is_suspect()) {
+            for task in std::mem::take(&mut plain) {
+                match () {
+                    () if task.is_suspect() => self.quarantine(task),
+                    () if is_isolated => self.place_by_tenant(task, now, actions),
+                    () if all || task.context.is_some() => placed.push(task),
+                    () => plain.push(task),
+                }
             }
         }
-        for some in warm.chunks(AT_ONCE) {
+        for some in placed.chunks(AT_ONCE) {
             self.place(some, now, actions);
         }
+        self.share_out(plain, now, actions);
+    }
+
+    /// Gives tasks without a context to the idle agents. Each gets a part of what it may get in its next run.
+    fn share_out(&mut self, tasks: Vec<Arc<Task>>, now: Timestamp, actions: &mut Vec<PoolAction>) {
+        let (count, room) = (tasks.len(), self.idle_leases.max(1));
+        let mut tasks = tasks.into_iter();
+        while let Some(agent) = self.idle.next()
+            && let Some(first) = tasks.next()
+        {
+            let burst = self.agents.get(&agent).map_or(1, |record| record.burst as usize);
+            let share = (burst * count).div_ceil(room).min(burst);
+            let further = tasks.by_ref().take(share.saturating_sub(1)).collect();
+            self.begin(agent, first, further, now, actions);
+        }
+        actions.extend(tasks.map(PoolAction::Release));
     }
 
     /// Places tasks that were claimed: each gets an agent as long as there are idle ones.
@@ -104,7 +115,7 @@ impl PoolMachine {
             let (task, agent) = (&tasks[choice.task], input.agents[choice.agent]);
             let context = task.context.clone();
             let record = context.map(|context| self.record(&input, choice.task, context, (agent, choice.fit)));
-            self.begin(agent, task.clone(), now, actions);
+            self.begin(agent, task.clone(), Vec::new(), now, actions);
             actions.extend(record.map(|record| PoolAction::Placed(Box::new(record))));
         }
         let is_placed = |place: &usize| plan.choices.iter().any(|choice| choice.task == *place);
@@ -119,14 +130,22 @@ impl PoolMachine {
         let input = PlacementInput { tasks: &candidates, agents, states, rates: self.residency.rates(), now };
         let fit = self.fit(&input, 0, 0);
         let record = task.context.clone().map(|context| self.record(&input, 0, context, (agent, fit)));
-        self.begin(agent, task, now, actions);
+        self.begin(agent, task, Vec::new(), now, actions);
         actions.extend(record.map(|record| PoolAction::Placed(Box::new(record))));
     }
 
-    fn begin(&mut self, agent: AgentId, task: Arc<Task>, now: Timestamp, actions: &mut Vec<PoolAction>) {
+    fn begin(
+        &mut self,
+        agent: AgentId,
+        task: Arc<Task>,
+        further: Vec<Arc<Task>>,
+        now: Timestamp,
+        actions: &mut Vec<PoolAction>,
+    ) {
         self.change(agent, |record| {
             record.has_suspect = task.is_suspect();
-            record.task = Some(task.id);
+            record.leases.push((task.id, task.epoch));
+            record.leases.extend(further.iter().map(|task| (task.id, task.epoch)));
             record.state = AgentState::Busy;
             record.context.clone_from(&task.context);
             if record.tenant.as_ref() != Some(&task.tenant) {
@@ -134,7 +153,7 @@ impl PoolMachine {
             }
             record.last_used = Some(now);
         });
-        actions.push(PoolAction::Run { agent, task });
+        actions.push(PoolAction::Run { agent, task, further });
     }
 
     /// A claimed task as a candidate. Only an agent with the context knows its size.

@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
-use crate::{AgentCounts, AgentState, ContextId, TaskId, TenantName, Timestamp};
+use crate::{AgentCounts, AgentState, ContextId, LeaseEpoch, TaskId, TenantName, Timestamp};
 
 /// The pool's record of one agent.
 #[derive(Debug, Clone, PartialEq)]
 pub struct AgentRecord {
     /// Its state.
     pub state: AgentState,
-    /// The task it runs.
-    pub task: Option<TaskId>,
-    /// Whether that task may have cost an agent before: see [`crate::Task::is_suspect`].
+    /// The leases of its run, in the order in which it runs them.
+    pub leases: Vec<(TaskId, LeaseEpoch)>,
+    /// How many leases its next run may have: more than one only after runs in which no task waited for anything.
+    pub burst: u32,
+    /// Whether its task may have cost an agent before: see [`crate::Task::is_suspect`].
     pub has_suspect: bool,
     /// The tenant of its newest task.
     pub tenant: Option<TenantName>,
@@ -51,6 +53,18 @@ pub(super) enum Blame {
 }
 
 impl AgentRecord {
+    /// Returns the first task of its run.
+    pub fn task(&self) -> Option<TaskId> {
+        self.leases.first().map(|(task, _)| *task)
+    }
+
+    /// Ends its run, in which it finished so many tasks.
+    pub(super) fn end_run(&mut self, tasks: u32) {
+        self.leases.clear();
+        self.tasks += u64::from(tasks);
+        self.has_suspect = false;
+    }
+
     /// Returns whether it has not finished a task yet.
     pub const fn is_unproven(&self) -> bool {
         self.tasks == 0
@@ -68,7 +82,8 @@ impl AgentRecord {
     pub(super) const fn starting(now: Timestamp, starts_before_s: f64) -> Self {
         Self {
             state: AgentState::Starting,
-            task: None,
+            leases: Vec::new(),
+            burst: 1,
             has_suspect: false,
             tenant: None,
             context: None,

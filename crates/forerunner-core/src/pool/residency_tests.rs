@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use proptest::prelude::*;
 
 use super::{
-    PoolAction, PoolEvent, PoolMachine, PoolRules, ScaleDownOrder,
+    AgentRecord, PoolAction, PoolEvent, PoolMachine, PoolRules, RunSummary, ScaleDownOrder,
     tests::{at, ready, rules, run, spawned, stopped, task, warm},
 };
 use crate::{
@@ -32,7 +32,7 @@ fn resident_report(agent: AgentId, contexts: &[(&str, u64)], now: Timestamp) -> 
         room: Room::of_bytes(4 * MB),
         restored: Some(Restored { bytes: MB, seconds: 2.0 }),
     };
-    PoolEvent::Ready { agent, memory: Some(Box::new(memory)) }
+    PoolEvent::Ready { agent, memory: Some(Box::new(memory)), run: RunSummary::ONE }
 }
 
 fn version(task: Arc<Task>, version: u64) -> Arc<Task> {
@@ -98,7 +98,7 @@ fn all_that_came_at_once_land_where_they_are_warm() {
     let tasks = [("blue", 1), ("red", 2)].map(|(context, n)| version(task(n, Some(context)), 1));
     let placed = pool.step(PoolEvent::Assigned(tasks.to_vec()), at(4));
     let ran = placed.iter().filter_map(|action| match action {
-        PoolAction::Run { agent, task } => Some((*agent, task.context.clone()?)),
+        PoolAction::Run { agent, task, .. } => Some((*agent, task.context.clone()?)),
         _ => None,
     });
     let mut ran: Vec<_> = ran.collect();
@@ -133,7 +133,7 @@ fn the_queue_is_looked_at_once_restoring_is_dear_and_the_warm_task_goes_first() 
     assert_eq!((selection.take, selection.deferred), (vec![tasks[1].task], 0), "the only idle agent holds red");
     pool.step(PoolEvent::Pause, at(6));
     assert!(pool.select(&tasks, 1, at(6)).take.is_empty());
-    assert_eq!(pool.task_of(red), None);
+    assert_eq!(pool.agent(red).and_then(AgentRecord::task), None);
 }
 
 #[test]
@@ -249,7 +249,7 @@ proptest! {
                     pool.select(&[candidate(next, context, at(now - 1))], 1, at(now));
                     pool.step(PoolEvent::Assigned(vec![wanted]), at(now))
                 }
-                (3, Some(agent)) if pool.task_of(agent).is_some() => {
+                (3, Some(agent)) if pool.agent(agent).and_then(AgentRecord::task).is_some() => {
                     pool.step(resident_report(agent, &[(contexts[usize::from(context)], 1)], at(now)), at(now))
                 }
                 (4, Some(agent)) => pool.step(PoolEvent::Down { agent, reason: Some("killed".into()) }, at(now)),

@@ -119,18 +119,16 @@ impl PoolMachine {
     fn cool_down(&mut self, agent: AgentId, now: Timestamp) {
         self.change(agent, |record| {
             record.state = AgentState::Cooldown;
-            record.task = None;
+            record.leases.clear();
             record.draining = false;
             record.cooling_since = Some(now);
         });
     }
 
     /// Ends the work of an agent that was to stop after its task.
-    pub(super) fn retire(&mut self, agent: AgentId, now: Timestamp, actions: &mut Vec<PoolAction>) {
+    pub(super) fn retire(&mut self, agent: AgentId, tasks: u32, now: Timestamp, actions: &mut Vec<PoolAction>) {
         self.change(agent, |record| {
-            record.tasks += u64::from(record.task.is_some());
-            record.task = None;
-            record.has_suspect = false;
+            record.end_run(tasks);
             record.last_used = Some(now);
         });
         match self.stopping {

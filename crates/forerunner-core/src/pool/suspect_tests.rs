@@ -19,8 +19,9 @@ fn down(agent: AgentId) -> PoolEvent {
 }
 
 fn runs(actions: &[PoolAction]) -> Vec<(AgentId, TaskId)> {
-    let run =
-        |action: &PoolAction| if let PoolAction::Run { agent, task } = action { Some((*agent, task.id)) } else { None };
+    let run = |action: &PoolAction| {
+        if let PoolAction::Run { agent, task, .. } = action { Some((*agent, task.id)) } else { None }
+    };
     actions.iter().filter_map(run).collect()
 }
 
@@ -116,7 +117,7 @@ fn one_agent_is_left_for_the_others_while_suspects_run() {
     assert!(actions.contains(&PoolAction::Demand(1)), "other work is asked for: {actions:?}");
     let actions = pool.step(PoolEvent::Assigned(vec![task(4, None)]), at(1));
     assert_eq!(runs(&actions).len(), 1);
-    let free = *agents.iter().find(|agent| pool.task_of(**agent) == Some(suspect(1).id)).unwrap();
+    let free = *agents.iter().find(|agent| pool.runner(suspect(1).id) == Some(**agent)).unwrap();
     assert_eq!(runs(&pool.step(ready(free), at(2))), [(free, suspect(3).id)]);
 }
 
@@ -268,7 +269,7 @@ impl World {
                 PoolAction::Spawn(agent) => {
                     self.later(Self::COLD_START, Due::Pool(PoolEvent::Started { agent, pid: None }));
                 }
-                PoolAction::Run { agent, task } => {
+                PoolAction::Run { agent, task, .. } => {
                     let waiting = &known[&task.id];
                     let is_poison = waiting.is_poison;
                     if !is_poison {

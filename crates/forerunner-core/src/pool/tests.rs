@@ -21,6 +21,7 @@ pub(super) fn rules(min: u32, max: u32) -> PoolRules {
         max_starting: 32,
         start_concurrency,
         isolation,
+        max_burst: 1,
         id_seed: 7,
     }
 }
@@ -70,7 +71,7 @@ pub(super) fn run(pool: &mut PoolMachine, task: Arc<Task>, now: Timestamp) -> Ag
 }
 
 pub(super) fn ready(agent: AgentId) -> PoolEvent {
-    PoolEvent::Ready { agent, memory: None }
+    PoolEvent::Ready { agent, memory: None, run: RunSummary::ONE }
 }
 
 fn down(agent: AgentId, reason: &str) -> PoolEvent {
@@ -88,6 +89,65 @@ fn a_pool_keeps_its_minimum_warm_and_asks_for_as_much_work_as_it_has_idle_agents
     assert_eq!((record.cold_start, record.pid), (Some(Duration::from_secs(3)), Some(42)));
     assert_eq!(record.started_with, Some(1.0));
     assert_eq!(pool.counts(), AgentCounts { starting: 1, ready: 1, busy: 0, cooldown: 0 });
+}
+
+/// The tasks of each run among the actions.
+fn runs(actions: &[PoolAction]) -> Vec<usize> {
+    let run = |action: &PoolAction| match action {
+        PoolAction::Run { further, .. } => Some(1 + further.len()),
+        _ => None,
+    };
+    actions.iter().filter_map(run).collect()
+}
+
+#[test]
+fn runs_grow_while_no_task_waits_and_shrink_to_one_task_when_one_does() {
+    let mut pool = PoolMachine::new(PoolRules { max_burst: 4, ..rules(2, 2) }, 2);
+    let agents = spawned(&pool.step(PoolEvent::Tick, at(0)));
+    let mut demand = 0;
+    for agent in &agents {
+        demand += demanded(&pool.step(PoolEvent::Started { agent: *agent, pid: None }, at(0)));
+    }
+    let mut serial = 0;
+    let (quick, long, waited) = (RunPace::Quick, RunPace::Long, RunPace::Waited);
+    for (pace, expected) in
+        [(quick, 2), (quick, 4), (quick, 8), (long, 8), (quick, 4), (waited, 8), (quick, 2), (long, 4)]
+    {
+        assert_eq!(demand, expected);
+        let tasks = (0..demand).map(|_| {
+            serial += 1;
+            task(serial, None)
+        });
+        let shares = runs(&pool.step(PoolEvent::Assigned(tasks.collect()), at(1)));
+        assert_eq!(shares, [expected / 2, expected / 2], "each agent gets its part");
+        demand = 0;
+        for agent in &agents {
+            let run = RunSummary { tasks: shares[0] as u32, pace };
+            demand += demanded(&pool.step(PoolEvent::Ready { agent: *agent, memory: None, run }, at(2)));
+        }
+    }
+    assert_eq!(pool.agents().map(|(_, record)| record.tasks).sum::<u64>(), 40);
+}
+
+#[test]
+fn few_tasks_are_shared_among_all_idle_agents_and_a_lost_agent_loses_each_of_its_leases() {
+    let mut pool = PoolMachine::new(PoolRules { max_burst: 4, ..rules(2, 2) }, 2);
+    let agents = spawned(&pool.step(PoolEvent::Tick, at(0)));
+    for agent in &agents {
+        pool.step(PoolEvent::Started { agent: *agent, pid: None }, at(0));
+    }
+    for _ in 0..2 {
+        pool.step(PoolEvent::Assigned(vec![task(1, None), task(2, None)]), at(1));
+        for agent in &agents {
+            let run = RunSummary { tasks: 1, pace: RunPace::Quick };
+            pool.step(PoolEvent::Ready { agent: *agent, memory: None, run }, at(2));
+        }
+    }
+    let few = (1..=3).map(|number| task(number, None)).collect();
+    assert_eq!(runs(&pool.step(PoolEvent::Assigned(few), at(3))), [2, 1]);
+    let busy = agents.iter().find(|agent| pool.agent(**agent).unwrap().leases.len() == 2).unwrap();
+    let actions = pool.step(down(*busy, "killed"), at(4));
+    assert_eq!(actions.iter().filter(|action| matches!(action, PoolAction::Lost { .. })).count(), 2);
 }
 
 #[test]
@@ -227,8 +287,8 @@ mod laws {
         Resize(u32),
         Bounds(u32, u32),
         Start,
-        Assign,
-        Finish,
+        Assign(usize),
+        Finish(bool),
         Crash,
         Pause(bool),
         Answer,
@@ -240,8 +300,8 @@ mod laws {
             1 => (0u32..12).prop_map(Move::Resize),
             1 => (0u32..4, 0u32..10).prop_map(|(min, more)| Move::Bounds(min, min + more)),
             4 => Just(Move::Start),
-            4 => Just(Move::Assign),
-            4 => Just(Move::Finish),
+            4 => (1usize..6).prop_map(Move::Assign),
+            4 => any::<bool>().prop_map(Move::Finish),
             1 => Just(Move::Crash),
             1 => any::<bool>().prop_map(Move::Pause),
             2 => Just(Move::Answer),
@@ -255,7 +315,7 @@ mod laws {
         /// is stopped.
         #[test]
         fn no_lease_is_lost_and_the_bounds_hold(moves in moves()) {
-            let mut pool = machine(1, 4);
+            let mut pool = PoolMachine::new(PoolRules { max_burst: 4, ..rules(1, 4) }, 1);
             let (mut now, mut serial, mut open, mut withdrawals) = (at(0), 0u128, 0usize, Vec::new());
             let mut out = std::collections::HashSet::new();
             let mut queue = vec![PoolEvent::Tick];
@@ -267,18 +327,24 @@ mod laws {
                     Move::Resize(target) => queue.push(PoolEvent::Resize(target)),
                     Move::Bounds(min, max) => queue.push(PoolEvent::Configure { min, max }),
                     Move::Start => queue.extend(pick(AgentState::Starting, &pool).map(|agent| PoolEvent::Started { agent, pid: None })),
-                    Move::Assign if open > 0 => {
-                        open -= 1;
-                        serial += 1;
-                        let mut task = task(serial, None);
-                        Arc::make_mut(&mut task).crashes = u32::from(serial % 3 == 0);
-                        out.insert(task.id);
-                        queue.push(PoolEvent::Assigned(vec![task]));
+                    Move::Assign(count) if open > 0 => {
+                        let count = count.min(open);
+                        open -= count;
+                        let tasks = (0..count).map(|_| {
+                            serial += 1;
+                            let mut task = task(serial, None);
+                            Arc::make_mut(&mut task).crashes = u32::from(serial % 3 == 0);
+                            out.insert(task.id);
+                            task
+                        });
+                        queue.push(PoolEvent::Assigned(tasks.collect()));
                     }
-                    Move::Finish => queue.extend(pick(AgentState::Busy, &pool).map(|agent| {
+                    Move::Finish(is_quick) => queue.extend(pick(AgentState::Busy, &pool).map(|agent| {
                         let record = pool.agents().find(|(id, _)| **id == agent).unwrap().1;
-                        assert!(out.remove(&record.task.unwrap()));
-                        ready(agent)
+                        assert!(record.leases.iter().all(|(task, _)| out.remove(task)));
+                        let pace = if is_quick { RunPace::Quick } else { RunPace::Waited };
+                        let run = RunSummary { tasks: record.leases.len() as u32, pace };
+                        PoolEvent::Ready { agent, memory: None, run }
                     })),
                     Move::Crash => queue.extend(pick(AgentState::Busy, &pool).map(|agent| down(agent, "crash"))),
                     Move::Pause(true) => queue.push(PoolEvent::Pause),
@@ -289,7 +355,7 @@ mod laws {
                         PoolEvent::Withdrawn { asked, got }
                     })),
                     Move::Wait(millis) => now = now + Duration::from_millis(u64::from(millis)),
-                    Move::Assign => {}
+                    Move::Assign(_) => {}
                 }
                 queue.push(PoolEvent::Tick);
                 for event in queue.drain(..) {
@@ -300,7 +366,7 @@ mod laws {
                             PoolAction::Release(task) => prop_assert!(out.remove(&task.id)),
                             PoolAction::Lost { task, .. } => prop_assert!(out.remove(&task)),
                             PoolAction::Stop(agent) => prop_assert!(
-                                pool.agents().any(|(id, record)| *id == agent && record.task.is_none()),
+                                pool.agents().any(|(id, record)| *id == agent && record.leases.is_empty()),
                                 "a busy agent was stopped"
                             ),
                             _ => {}
@@ -309,7 +375,7 @@ mod laws {
                     let (min, max) = pool.bounds();
                     prop_assert!((min..=max).contains(&pool.desired()));
                     prop_assert!(pool.counts().size() <= max.max(pool.desired()));
-                    let running: std::collections::HashSet<_> = pool.agents().filter_map(|(_, record)| record.task).chain(pool.waiting_suspects()).collect();
+                    let running: std::collections::HashSet<_> = pool.agents().flat_map(|(_, record)| &record.leases).map(|(task, _)| *task).chain(pool.waiting_suspects()).collect();
                     prop_assert_eq!(&running, &out, "every task that is out is with exactly one agent, or waits for one");
                 }
             }

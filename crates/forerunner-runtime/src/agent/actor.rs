@@ -1,20 +1,20 @@
-//! One warm agent: starts its driver, runs one task at a time, reports how each attempt ended.
+//! One warm agent: starts its driver, runs one task after another, reports how each attempt ended.
 
-use std::{rc::Rc, sync::Arc, task::Poll, time::Duration};
+use std::{rc::Rc, sync::Arc, time::Duration, vec};
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, WrapFuture};
 use forerunner_core::{
     AgentId, ContextId, Outcome, Task, TaskId, TaskReport, TenantName,
     placement::{AgentContexts, ResidentEntry, Restored, Room},
 };
-use futures_util::task::noop_waker_ref;
 use tokio::sync::Notify;
 
 use super::{
-    AgentDeps, AgentError, Driver, DriverFactory, ResidentContext, ResidentContexts,
-    attempt::{Attempt, ContextOutcome, Finished},
+    AgentContext, AgentDeps, AgentError, Driver, DriverFactory, ResidentContext, ResidentContexts,
+    attempt::{ContextOutcome, Finished},
     cancel::{CancelHandle, CancelReason},
     messages::{AgentDown, AgentLinks, AgentReady, AgentStarted, Run, StopAgent, StopRun},
+    quick::RunProgress,
 };
 use crate::{
     contexts::{CompactorDeps, Memory},
@@ -52,7 +52,14 @@ pub(crate) struct AgentActor {
     /// Attempts that began: what was found out before the last one is old.
     pub(super) begun: u64,
     /// The cancel handle of a finished attempt, for reuse by the next one.
-    spare_cancel: Option<CancelHandle>,
+    pub(super) spare_cancel: Option<CancelHandle>,
+    /// The context of a finished attempt without a context, for reuse by the next one.
+    pub(super) spare_context: Option<Box<AgentContext>>,
+    /// Whether outputs may be values of this process: the store keeps them in memory.
+    pub(super) returns_values: bool,
+    pub(super) run: RunProgress,
+    /// Whether the agent becomes ready only after an end is settled, for any task of the run.
+    pub(super) await_settles: bool,
     pub(super) current: Option<Current>,
     /// Ends the watch over an idle instance, which then returns the driver.
     watch: Option<Rc<Notify>>,
@@ -62,23 +69,47 @@ pub(crate) struct AgentActor {
 /// The current task.
 pub(super) struct Current {
     pub(super) task: Arc<Task>,
-    cancel: CancelHandle,
+    pub(super) cancel: CancelHandle,
     /// Whether the agent becomes ready only after the end is settled, for any task.
-    await_settle: bool,
+    pub(super) await_settle: bool,
     /// Applied once the end is settled: the outcome for the context, and why the instance is broken, if it is.
-    after: Option<(Option<Box<ContextOutcome>>, Option<String>)>,
+    pub(super) after: Option<(Option<Box<ContextOutcome>>, Option<String>)>,
 }
 
 /// Reports to the pool when its actor is dropped, also after a panic.
 pub(super) struct DownGuard {
     pub(super) agent: AgentId,
     pub(super) links: AgentLinks,
+    /// Tasks of the run that have not begun.
+    rest: vec::IntoIter<Arc<Task>>,
     /// Why the actor ended; `None` if it was stopped on request.
     reason: Option<String>,
 }
 
+impl DownGuard {
+    pub(super) fn next_task(&mut self) -> Option<Arc<Task>> {
+        self.rest.next()
+    }
+
+    /// Returns the tasks that have not begun to the queue.
+    pub(super) fn release_rest(&mut self) {
+        for task in self.rest.by_ref() {
+            self.links.settle.send(Settle::without_run(task.id, task.epoch, Outcome::Released));
+        }
+    }
+
+    /// Returns a task to the queue, if it has not begun.
+    fn release(&mut self, task: TaskId) {
+        let (released, rest): (Vec<_>, Vec<_>) = self.rest.by_ref().partition(|waiting| waiting.id == task);
+        self.rest = released.into_iter();
+        self.release_rest();
+        self.rest = rest.into_iter();
+    }
+}
+
 impl Drop for DownGuard {
     fn drop(&mut self) {
+        self.release_rest();
         let reason = self.reason.take();
         self.links.down.do_send(AgentDown { agent: self.agent, reason });
     }
@@ -94,8 +125,9 @@ impl AgentActor {
     ) -> Self {
         let reason = Some("its actor panicked".to_owned());
         Self {
-            guard: DownGuard { agent, links, reason },
+            guard: DownGuard { agent, links, rest: Vec::new().into_iter(), reason },
             factory,
+            returns_values: deps.pool.node.store.local().is_some(),
             deps,
             metrics,
             driver: None,
@@ -109,6 +141,9 @@ impl AgentActor {
             checks_contexts: false,
             begun: 0,
             spare_cancel: None,
+            spare_context: None,
+            run: RunProgress::new(),
+            await_settles: false,
             current: None,
             watch: None,
             stopping: None,
@@ -131,7 +166,7 @@ impl AgentActor {
     }
 
     /// Watches an idle instance that may end unexpectedly. The watch owns the driver until a task arrives.
-    fn watch_idle(&mut self, ctx: &mut Context<Self>) {
+    pub(super) fn watch_idle(&mut self, ctx: &mut Context<Self>) {
         self.tell_driver();
         self.check_held(ctx);
         self.check_contexts(ctx);
@@ -174,8 +209,12 @@ impl AgentActor {
     /// Passes to the driver what happened while the actor did not have it.
     pub(super) fn tell_driver(&mut self) {
         let Some(driver) = &mut self.driver else { return };
-        self.deleted_contexts.drain(..).for_each(|context| driver.forget(&context));
-        self.released_tasks.drain(..).for_each(|task| driver.release(task));
+        if !self.deleted_contexts.is_empty() {
+            self.deleted_contexts.drain(..).for_each(|context| driver.forget(&context));
+        }
+        if !self.released_tasks.is_empty() {
+            self.released_tasks.drain(..).for_each(|task| driver.release(task));
+        }
     }
 
     /// Ends the watch over an idle instance, so that the actor has the driver for a moment.
@@ -185,39 +224,10 @@ impl AgentActor {
         }
     }
 
-    /// Begins the current task, if the actor has the driver.
-    pub(super) fn begin(&mut self, ctx: &mut Context<Self>) {
-        let Some(current) = &self.current else { return self.watch_idle(ctx) };
-        if self.is_used_up(Some(&current.task.tenant)) {
-            return self.renew(ctx);
-        }
-        self.tell_driver();
-        let Some(current) = &self.current else { return };
-        let Some(driver) = self.driver.take() else { return };
-        if self.serves.is_none() {
-            self.serves = Some(current.task.tenant.clone());
-        }
-        let attempt = Attempt {
-            task: current.task.clone(),
-            driver,
-            cached: self.cached.take(),
-            cancel: current.cancel.clone(),
-            deps: self.deps.clone(),
-            metrics: self.metrics.clone(),
-        };
-        // An attempt that does not wait for anything ends at the first poll. It needs no spawned future.
-        let mut attempt = Box::pin(attempt.run());
-        match attempt.as_mut().poll(&mut std::task::Context::from_waker(noop_waker_ref())) {
-            Poll::Ready(finished) => self.on_finished(finished, ctx),
-            Poll::Pending => {
-                ctx.spawn(attempt.into_actor(self).map(|finished, agent, ctx| agent.on_finished(finished, ctx)));
-            }
-        }
-    }
-
-    fn on_finished(&mut self, finished: Finished, ctx: &mut Context<Self>) {
+    /// Reports the end of an attempt. Returns whether the next task of the run is to begin.
+    pub(super) fn on_finished(&mut self, finished: Finished, ctx: &mut Context<Self>) -> bool {
         self.driver = Some(finished.driver);
-        let Some(current) = &mut self.current else { return };
+        let Some(current) = &mut self.current else { return false };
         if finished.can_reuse_cancel {
             self.spare_cancel = Some(current.cancel.clone());
         }
@@ -225,11 +235,12 @@ impl AgentActor {
         if !needs_settle && !current.await_settle {
             return self.settle_and_continue(finished.outcome, finished.report, finished.service_s, ctx);
         }
+        self.guard.release_rest();
         let mut context = finished.context;
         let context_bytes = context.as_ref().map_or(0, |context| context.cached.snapshot.size_bytes() as u64);
         let ran = Ran { agent: self.guard.agent, service_s: finished.service_s, context_bytes };
         let settle = Settle {
-            context: context.as_mut().and_then(|context| context.commit.take()),
+            context: context.as_mut().and_then(|context| context.commit.take()).map(Box::new),
             context_cost: context.as_ref().map(|context| Box::new(context.cost)),
             report: finished.report,
             reply: Some(ctx.address().recipient()),
@@ -240,20 +251,26 @@ impl AgentActor {
         }
         current.after = Some((context, finished.broken));
         self.guard.links.settle.send(settle);
+        false
     }
 
-    /// Sends the end of a task without a context to the queue. The agent is then ready for the next task.
+    /// Sends the end of a task without a context to the queue. The agent then begins the next task of its run, or is ready
+    /// for the next run.
     fn settle_and_continue(
         &mut self,
         outcome: Outcome,
         report: Option<Box<TaskReport>>,
         service_s: f64,
         ctx: &mut Context<Self>,
-    ) {
-        let Some(Current { task, .. }) = self.current.take() else { return };
+    ) -> bool {
+        let Some(Current { task, .. }) = self.current.take() else { return false };
         let ran = Ran { agent: self.guard.agent, service_s, context_bytes: 0 };
         self.guard.links.settle.send(Settle { report, ..Settle::ran(&task, outcome, ran) });
-        self.be_ready(ctx);
+        let goes_on = self.take_next();
+        if !goes_on {
+            self.be_ready(ctx);
+        }
+        goes_on
     }
 
     /// Reports to the pool that the agent can take another task.
@@ -263,7 +280,7 @@ impl AgentActor {
         }
         let is_about_contexts = self.restored.is_some() || self.reported_contexts;
         let memory = if is_about_contexts { Some(Box::new(self.resident_contexts())) } else { None };
-        self.guard.links.ready.send(AgentReady { agent: self.guard.agent, memory });
+        self.guard.links.ready.send(AgentReady { agent: self.guard.agent, memory, run: self.run.summary() });
         self.watch_idle(ctx);
     }
 
@@ -348,11 +365,9 @@ impl Actor for AgentActor {
 impl Handler<Run> for AgentActor {
     type Result = ();
 
-    fn handle(&mut self, Run { task, await_settle }: Run, ctx: &mut Self::Context) {
-        let spare = self.spare_cancel.take().filter(|spare| !spare.is_cancelled());
-        let cancel = spare.unwrap_or_else(CancelHandle::new);
-        self.current = Some(Current { task, cancel, await_settle, after: None });
-        self.begun += 1;
+    fn handle(&mut self, Run { task, further, await_settle }: Run, ctx: &mut Self::Context) {
+        (self.guard.rest, self.await_settles, self.run) = (further.into_iter(), await_settle, RunProgress::new());
+        self.set_current(task);
         match &self.watch {
             Some(watch) => watch.notify_one(),
             None => self.begin(ctx),
@@ -365,8 +380,9 @@ impl Handler<StopRun> for AgentActor {
 
     fn handle(&mut self, StopRun { task, reason }: StopRun, _: &mut Self::Context) {
         if let Some(current) = self.current.as_ref().filter(|current| current.task.id == task) {
-            current.cancel.cancel(reason);
+            return current.cancel.cancel(reason);
         }
+        self.guard.release(task);
     }
 }
 
@@ -418,6 +434,7 @@ impl Handler<SettleDone> for AgentActor {
         if let Some(grace) = self.stopping {
             return self.end(None, grace, ctx);
         }
+        self.run.end();
         self.be_ready(ctx);
     }
 }

@@ -12,23 +12,23 @@ use std::{
 
 use forerunner_context::Snapshot;
 use forerunner_core::{
-    AgentRequest, ContextCost, ContextId, ContextSource, ErrorKind, LeaseEpoch, LogLevel, LogLine, LogSource, Outcome,
-    Payload, Question, Task, TaskError, TaskId, TaskReport, placement::Restored,
+    AgentRequest, ContextCost, ContextId, ContextSource, ErrorKind, Outcome, Payload, Question, Task, TaskError,
+    TaskId, TaskReport, placement::Restored,
 };
 use forerunner_store::{ContextCommit, ContextVersion};
 use futures_util::FutureExt;
 use tokio::time::Instant;
 
 use super::{
-    AgentContext, AgentDeps, AgentError, AttemptRequest, Driver, ProgressSink,
+    AgentContext, AgentDeps, AgentError, AttemptRequest, Driver,
     cancel::{CancelHandle, CancelReason},
-    items,
+    ending::{Ending, caught},
+    sink::AttemptSink,
 };
 use crate::{
     blocking,
     contexts::{Commit, Compaction, Memory, RestoredContext, Source},
     metrics::PoolMetrics,
-    status::TaskEventKind,
 };
 
 /// How long an agent's code may block its thread before a warning names it.
@@ -81,41 +81,31 @@ pub(crate) struct Attempt {
 
 impl Attempt {
     /// Runs the task.
-    pub(crate) async fn run(mut self) -> Finished {
-        let begun = Instant::now();
+    pub(super) async fn run(mut self, begun: Instant) -> Finished {
         let warm = match self.task.context.clone() {
             None => None,
             // Boxed, so that attempts without a context carry no space for it.
             Some(context) => match Box::pin(self.restore_context(context)).await {
                 Ok(warm) => Some(warm),
-                Err(error) => return self.finish(begun, Err(error), None),
+                Err(error) => return self.finish(begun, Err(error)),
             },
         };
         let snapshot = warm.as_ref().map_or_else(Snapshot::new, |warm| warm.memory.readable().clone());
         let version = warm.as_ref().map_or(0, |warm| warm.memory.version);
-        let mut cx = AgentContext::sharing(
-            self.task.id,
-            self.task.context.clone(),
-            version,
-            snapshot,
-            self.cancel.token(),
-            Box::new(self.sink()),
-        );
-        let answer = self.drive(&mut cx).await.and_then(|output| self.valid_output(output));
+        let sink = AttemptSink::of(&self.task, self.deps.clone());
+        let mut cx = AgentContext::watched(&self.task, version, snapshot, self.cancel.token().clone(), sink);
+        let answer = self.drive(&mut cx).await;
+        let answer = self.ending().valid(answer);
         let can_reuse_cancel = !cx.is_cancellation_lent();
         let question = cx.take_question().filter(|_| answer.is_ok());
         let is_end = answer.is_ok() && question.is_none();
-        let report = self.report(&mut cx);
+        let report = self.ending().report(Some(&mut cx));
         let context = match warm {
             None => None,
             Some(warm) => Some(Box::pin(self.context_outcome(warm, cx, is_end)).await),
         };
-        let asked = question.map(|question| self.asked(*question));
-        let finished = self.finish(begun, answer, context);
-        match asked {
-            None => Finished { can_reuse_cancel, report, ..finished },
-            Some(outcome) => Finished { can_reuse_cancel, outcome, report, ..finished },
-        }
+        let finished = self.finish_with(begun, answer, question, context);
+        Finished { can_reuse_cancel, report, ..finished }
     }
 
     /// Restores the task's context at the stored version: from the agent, from the node's cache or from the store.
@@ -215,6 +205,40 @@ impl Attempt {
         }
         let end = Box::pin(wait_for(&mut run, &self.cancel, limit, self.deps.pool.settings.task.cancel_grace)).await;
         drop(run);
+        self.answer(end, until_deadline)
+    }
+
+    /// Goes on with an attempt that has begun in the slot of its driver, as [`Attempt::run`] does.
+    pub(super) async fn go_on(mut self, begun: Instant) -> Finished {
+        let (mut returned, now) = (None, self.deps.pool.now());
+        let until_deadline = self.task.deadline.map_or(Duration::MAX, |deadline| deadline.since(now));
+        let limit = self.task.timeout.min(until_deadline);
+        let slot = self.driver.slot();
+        let Some(slot) = slot else { return self.finish(begun, Err(AgentError::lost("the attempt is gone"))) };
+        let polled = std::future::poll_fn(|waker| {
+            slot.poll(waker).map(|(answer, cx)| {
+                returned = Some(cx);
+                answer
+            })
+        });
+        let watched = StallWatch { inner: polled, task: self.task.id, metrics: &self.metrics };
+        let mut run = AssertUnwindSafe(watched).catch_unwind();
+        let end = wait_for(&mut run, &self.cancel, limit, self.deps.pool.settings.task.cancel_grace).await;
+        drop(run);
+        let answer = self.ending().valid(self.answer(end, until_deadline));
+        let can_reuse_cancel = returned.as_ref().is_some_and(|cx: &Box<AgentContext>| !cx.is_cancellation_lent());
+        let report = self.ending().report(returned.as_deref_mut());
+        let question = returned.as_mut().and_then(|cx| cx.take_question());
+        let finished = self.finish_with(begun, answer, question, None);
+        Finished { can_reuse_cancel, report, ..finished }
+    }
+
+    fn ending(&self) -> Ending<'_> {
+        Ending { task: &self.task, deps: &self.deps, cancel: &self.cancel }
+    }
+
+    /// The answer of an attempt that did not end at its first poll.
+    fn answer(&self, end: RunEnd, until_deadline: Duration) -> Result<Payload, AgentError> {
         match end {
             RunEnd { answer: Err(error), stopped: Some(cause) } => {
                 Err(self.stopped(cause == StopCause::Timeout, until_deadline <= self.task.timeout, &error))
@@ -249,67 +273,21 @@ impl Attempt {
         AgentError::new(ErrorKind::Cancelled, error.message(), false, usable).logged_as(error)
     }
 
-    /// Returns the outcome of an attempt whose agent asks a person, and reports the question to those who follow the task.
-    fn asked(&self, question: Question) -> Outcome {
-        let now = self.deps.pool.now();
-        let mut requests = AgentRequest::list(self.task.requests.as_deref());
-        AgentRequest::ask(&mut requests, question, self.task.deadline, now);
-        match AgentRequest::to_payload(&requests) {
-            Ok(payload) => {
-                if let Some(open) = requests.pop() {
-                    self.sink().send(TaskEventKind::Asked { request: Box::new(open) });
-                }
-                Outcome::Asked(payload)
-            }
-            Err(error) => Outcome::Rejected(TaskError::new(ErrorKind::TooLarge, format!("the question: {error}"))),
-        }
+    fn finish(self, begun: Instant, answer: Result<Payload, AgentError>) -> Finished {
+        self.finish_with(begun, answer, None, None)
     }
 
-    /// Returns what the task reports after this attempt; `None` if the attempt adds nothing to it.
-    fn report(&self, cx: &mut AgentContext) -> Option<Box<TaskReport>> {
-        let log = self.deps.pool.node.logs.take(self.task.id, self.task.epoch).unwrap_or_default();
-        let usage = cx.take_usage();
-        if usage.is_empty() && log.is_empty() {
-            return None;
-        }
-        let mut report = self.task.report.clone().unwrap_or_default();
-        report.add(TaskReport { usage, log, ..TaskReport::default() });
-        Some(report)
-    }
-
-    fn sink(&self) -> Sink {
-        let Task { id, epoch, attempt, .. } = *self.task;
-        Sink { task: id, epoch, attempt, deps: self.deps.clone() }
-    }
-
-    fn valid_output(&self, output: Payload) -> Result<Payload, AgentError> {
-        items::output(output, self.deps.pool.settings.queue.max_output_bytes)
-    }
-
-    fn finish(
+    fn finish_with(
         self,
         begun: Instant,
         answer: Result<Payload, AgentError>,
+        question: Option<Box<Question>>,
         context: Option<Box<ContextOutcome>>,
     ) -> Finished {
         let service_s = begun.elapsed().as_secs_f64();
-        let broken = answer.as_ref().err().filter(|error| !error.is_agent_usable()).map(|error| error.message().into());
         let refusal = context.as_ref().and_then(|context| context.refusal.clone());
-        let outcome = match (answer, refusal) {
-            (Ok(_), Some(refusal)) => Outcome::Rejected(refusal),
-            (Ok(output), None) => Outcome::Succeeded(output),
-            (Err(error), _) => self.outcome_of(error),
-        };
+        let (outcome, broken) = self.ending().outcome(answer, question, refusal);
         Finished { driver: self.driver, outcome, broken, context, report: None, can_reuse_cancel: false, service_s }
-    }
-
-    fn outcome_of(&self, error: AgentError) -> Outcome {
-        match self.cancel.reason() {
-            Some(CancelReason::AgentStops | CancelReason::LeaseLost) if error.kind() == ErrorKind::Cancelled => {
-                Outcome::Released
-            }
-            _ => error.into_outcome(),
-        }
     }
 }
 
@@ -355,20 +333,9 @@ where
     RunEnd { answer, stopped: Some(stopped) }
 }
 
-/// Returns a driver's answer, or its panic as an error.
-fn caught(answer: Result<Result<Payload, AgentError>, Box<dyn Any + Send>>) -> Result<Payload, AgentError> {
-    answer.unwrap_or_else(|panic| Err(panicked(&*panic)))
-}
-
 fn stuck(grace: Duration) -> AgentError {
     let grace = forerunner_core::format_duration(grace);
     AgentError::lost(format!("the agent did not stop within {grace} and was stopped by force"))
-}
-
-fn panicked(panic: &(dyn Any + Send)) -> AgentError {
-    let text = panic.downcast_ref::<&str>().copied().or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    let message = format!("the agent panicked: {}", text.unwrap_or("with a value that is no text"));
-    AgentError::new(ErrorKind::AgentPanicked, message, true, false)
 }
 
 /// Warns of agent code that blocks its thread, which delays everything else on the thread.
@@ -385,50 +352,19 @@ impl<F: Future + Unpin> Future for StallWatch<'_, F> {
         let begun = Instant::now();
         let answer = Pin::new(&mut self.inner).poll(cx);
         let blocked = begun.elapsed();
-        if blocked > STALL {
-            self.metrics.stalls.increment(1);
-            tracing::warn!(
-                task = %self.task,
-                blocked_ms = blocked.as_millis() as u64,
-                "an agent blocked its thread; move blocking work to `tokio::task::spawn_blocking`"
-            );
-        }
+        warn_if_stalled(blocked, self.task, self.metrics);
         answer
     }
 }
 
-/// Passes the events of an agent on to the watchers of its task.
-struct Sink {
-    task: TaskId,
-    epoch: LeaseEpoch,
-    attempt: u32,
-    deps: Arc<AgentDeps>,
-}
-
-impl ProgressSink for Sink {
-    fn progress(&self, text: &str) {
-        self.send(TaskEventKind::Progress { text: text.to_owned() });
-    }
-
-    fn output(&self, chunk: &str) {
-        self.send(TaskEventKind::Output { chunk: chunk.to_owned() });
-    }
-
-    fn log(&self, source: LogSource, level: LogLevel, text: &str) {
-        let at = self.deps.pool.now();
-        let line = LogLine { at, attempt: self.attempt, source, level, text: text.to_owned() };
-        if self.deps.pool.node.logs.push(self.task, self.epoch, line.clone()) {
-            self.send(TaskEventKind::Log { line });
-        }
-    }
-}
-
-impl Sink {
-    fn send(&self, kind: TaskEventKind) {
-        let (node, now) = (&self.deps.pool.node, self.deps.pool.now());
-        match node.store.persists_events() {
-            true => node.events.append(self.task, self.epoch, kind, now),
-            false => node.watch.publish(self.task, kind, now),
-        }
+/// Warns of a poll of an agent's code that blocked its thread for so long.
+pub(super) fn warn_if_stalled(blocked: Duration, task: TaskId, metrics: &PoolMetrics) {
+    if blocked > STALL {
+        metrics.stalls.increment(1);
+        tracing::warn!(
+            %task,
+            blocked_ms = blocked.as_millis() as u64,
+            "an agent blocked its thread; move blocking work to `tokio::task::spawn_blocking`"
+        );
     }
 }

@@ -23,11 +23,13 @@ pub(crate) struct CancelHandle {
     reason: Rc<Cell<Option<CancelReason>>>,
 }
 
-impl CancelHandle {
-    pub(crate) fn new() -> Self {
+impl Default for CancelHandle {
+    fn default() -> Self {
         Self { token: Arc::new(CancellationToken::new()), reason: Rc::new(Cell::new(None)) }
     }
+}
 
+impl CancelHandle {
     /// Asks the attempt to stop. The first reason is final.
     pub(crate) fn cancel(&self, reason: CancelReason) {
         if self.reason.get().is_none() {
@@ -57,7 +59,7 @@ impl CancelHandle {
     }
 
     /// Returns the token that the agent's own code observes.
-    pub(super) fn token(&self) -> Arc<CancellationToken> {
-        self.token.clone()
+    pub(super) const fn token(&self) -> &Arc<CancellationToken> {
+        &self.token
     }
 }

@@ -10,11 +10,11 @@ use std::{
 };
 
 use forerunner_context::{Item, Snapshot};
-use forerunner_core::{ContextId, LogLevel, LogSource, Question, TaskId};
+use forerunner_core::{ContextId, LogLevel, LogSource, Question, Task, TaskId};
 use serde::{Serialize, de::DeserializeOwned};
 use tokio_util::sync::CancellationToken;
 
-use super::{AgentError, items};
+use super::{AgentError, items, sink::AttemptSink};
 
 /// Receives the progress, the output and the log that an agent writes while it works.
 pub trait ProgressSink: Send + Sync {
@@ -61,10 +61,26 @@ pub struct AgentContext {
     cancel: Arc<CancellationToken>,
     /// Whether other code may have the token.
     lent: AtomicBool,
-    sink: Box<dyn ProgressSink>,
+    sink: Reports,
     transfer: Transfer,
     question: Option<Box<Question>>,
     usage: BTreeMap<String, u64>,
+}
+
+/// Where the reports of an agent go.
+enum Reports {
+    /// To the watchers of its task.
+    Watchers(AttemptSink),
+    Other(Box<dyn ProgressSink>),
+}
+
+impl Reports {
+    fn sink(&self) -> &dyn ProgressSink {
+        match self {
+            Self::Watchers(sink) => sink,
+            Self::Other(sink) => &**sink,
+        }
+    }
 }
 
 impl AgentContext {
@@ -77,16 +93,43 @@ impl AgentContext {
         cancel: CancellationToken,
         sink: Box<dyn ProgressSink>,
     ) -> Self {
-        Self::sharing(task, id, version, snapshot, Arc::new(cancel), sink)
+        Self::made(task, id, version, snapshot, Arc::new(cancel), Reports::Other(sink))
     }
 
-    pub(super) fn sharing(
+    /// Creates the context of an attempt whose reports go to the watchers of its task.
+    pub(super) fn watched(
+        task: &Task,
+        version: u64,
+        snapshot: Snapshot,
+        cancel: Arc<CancellationToken>,
+        sink: AttemptSink,
+    ) -> Self {
+        Self::made(task.id, task.context.clone(), version, snapshot, cancel, Reports::Watchers(sink))
+    }
+
+    /// Makes the context of an earlier attempt that of an attempt without a context.
+    pub(super) fn reuse(&mut self, task: &Task, cancel: &Arc<CancellationToken>) {
+        (self.task, self.id, self.version) = (task.id, None, 0);
+        if !Arc::ptr_eq(&self.cancel, cancel) {
+            self.cancel = cancel.clone();
+        }
+        if !self.snapshot.is_empty() {
+            self.snapshot = Snapshot::new();
+        }
+        (self.transfer, self.question) = (Transfer::default(), None);
+        self.usage.clear();
+        if let Reports::Watchers(sink) = &mut self.sink {
+            sink.turn_to(task);
+        }
+    }
+
+    fn made(
         task: TaskId,
         id: Option<ContextId>,
         version: u64,
         snapshot: Snapshot,
         cancel: Arc<CancellationToken>,
-        sink: Box<dyn ProgressSink>,
+        sink: Reports,
     ) -> Self {
         let (lent, transfer) = (AtomicBool::new(false), Transfer::default());
         Self { task, id, version, snapshot, cancel, lent, sink, transfer, question: None, usage: BTreeMap::new() }
@@ -270,17 +313,17 @@ impl AgentContext {
 
     /// Sends a line about the progress to the watchers of the task.
     pub fn progress(&self, text: impl AsRef<str>) {
-        self.sink.progress(text.as_ref());
+        self.sink.sink().progress(text.as_ref());
     }
 
     /// Streams a piece of the output to the watchers of the task.
     pub fn output(&self, chunk: impl AsRef<str>) {
-        self.sink.output(chunk.as_ref());
+        self.sink.sink().output(chunk.as_ref());
     }
 
     /// Writes lines to the log of the task. The task keeps the last ones.
     pub fn log(&self, source: LogSource, level: LogLevel, text: impl AsRef<str>) {
-        text.as_ref().lines().for_each(|line| self.sink.log(source, level, line));
+        text.as_ref().lines().for_each(|line| self.sink.sink().log(source, level, line));
     }
 
     /// Resolves when the attempt should stop: it was cancelled, its timeout passed, or its lease is lost.

@@ -3,7 +3,10 @@
 //! The runtime knows this interface and no implementation of it. `forerunner-agents` has the implementations that the
 //! service offers.
 
-use std::time::Duration;
+use std::{
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use forerunner_context::Dictionary;
 use forerunner_core::{AgentId, AgentRequest, ContextId, Payload, PoolName, TaskId, Timestamp, placement::Room};
@@ -73,6 +76,12 @@ pub trait Driver: 'static {
         cx: &'a mut AgentContext,
     ) -> LocalBoxFuture<'a, Result<Payload, AgentError>>;
 
+    /// Returns the place in the driver for the future of an attempt, if it has one. Then an attempt of a task without a
+    /// context needs no allocation, and [`Driver::run`] is not called for it.
+    fn slot(&mut self) -> Option<&mut dyn AttemptSlot> {
+        None
+    }
+
     /// Returns whether the idle instance may end unexpectedly. Only then the actor watches [`Driver::died`].
     fn can_die(&self) -> bool {
         false
@@ -117,6 +126,19 @@ pub trait Driver: 'static {
     fn pid(&self) -> Option<u32> {
         None
     }
+}
+
+/// The answer of an attempt in a slot, with the context that it got.
+pub type SlotAnswer = (Result<Payload, AgentError>, Box<AgentContext>);
+
+/// A place for the future of one attempt, used again and again.
+pub trait AttemptSlot {
+    /// Begins an attempt. With `as_value`, a reader in this process may get the output as a value instead of as text.
+    fn begin(&mut self, input: Payload, cx: Box<AgentContext>, as_value: bool);
+
+    /// Polls the attempt that was begun. Its end returns the context. After a panic the driver is stopped and never used
+    /// again.
+    fn poll(&mut self, waker: &mut Context<'_>) -> Poll<SlotAnswer>;
 }
 
 /// Starts warm instances of one kind.

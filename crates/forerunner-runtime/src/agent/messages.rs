@@ -3,16 +3,17 @@
 use std::{sync::Arc, time::Duration};
 
 use actix::{Message, Recipient};
-use forerunner_core::{AgentId, Task, TaskId, placement::AgentContexts};
+use forerunner_core::{AgentId, RunSummary, Task, TaskId, placement::AgentContexts};
 
 use super::CancelReason;
 use crate::{batcher::BatchSender, queue::messages::Settle};
 
-/// Run a task. Sent by the `PoolActor`, to a ready agent only.
+/// Run a task, and further ones as long as none waits for anything. Sent by the `PoolActor`, to a ready agent only.
 #[derive(Message)]
 #[rtype(result = "()")]
 pub(crate) struct Run {
     pub(crate) task: Arc<Task>,
+    pub(crate) further: Vec<Arc<Task>>,
     /// Become ready again only after the end is durable.
     pub(crate) await_settle: bool,
 }
@@ -42,11 +43,12 @@ pub(crate) struct AgentStarted {
     pub(crate) pid: Option<u32>,
 }
 
-/// The agent's task is settled, and the agent can take another. Sent to the `PoolActor` in batches.
+/// The agent's run is settled, and the agent can take another. Sent to the `PoolActor` in batches.
 pub(crate) struct AgentReady {
     pub(crate) agent: AgentId,
     /// The resident contexts; `None` if the last report still holds.
     pub(crate) memory: Option<Box<AgentContexts>>,
+    pub(crate) run: RunSummary,
 }
 
 /// The agent has ended. Sent to the `PoolActor` when the actor is dropped, for whatever reason.

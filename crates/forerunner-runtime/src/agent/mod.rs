@@ -8,15 +8,20 @@ mod cancel;
 mod context;
 mod deps;
 mod driver;
+mod ending;
 mod error;
 mod held;
 pub mod items;
 pub(crate) mod messages;
+mod quick;
 mod renewal;
+mod sink;
 
 pub(crate) use actor::AgentActor;
 pub(crate) use cancel::CancelReason;
 pub use context::{AgentContext, ProgressSink, Transfer};
 pub(crate) use deps::AgentDeps;
-pub use driver::{AttemptRequest, Driver, DriverFactory, ResidentContext, ResidentContexts, StartRequest};
+pub use driver::{
+    AttemptRequest, AttemptSlot, Driver, DriverFactory, ResidentContext, ResidentContexts, SlotAnswer, StartRequest,
+};
 pub use error::AgentError;

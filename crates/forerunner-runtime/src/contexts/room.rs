@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use forerunner_core::PoolName;
-use forerunner_store::{ContextCommit, ContextsFull};
+use forerunner_store::ContextsFull;
 
 /// Measured at intervals, and increased by each commit in between.
 #[derive(Debug)]
@@ -25,9 +25,7 @@ impl ContextRoom {
     }
 
     /// Adds what a turn stores. The next measurement subtracts what it replaced.
-    pub(crate) fn committed(&self, pool: &PoolName, commit: &ContextCommit) {
-        let pieces: usize = commit.pieces.iter().map(|piece| piece.bytes.len()).sum();
-        let added = (commit.frame.len() + pieces) as u64;
+    pub(crate) fn committed(&self, pool: &PoolName, added: u64) {
         let before = self.stored.fetch_add(added, Ordering::Relaxed);
         self.log_crossing(pool, before, before.saturating_add(added));
     }

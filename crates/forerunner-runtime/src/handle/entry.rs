@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use actix::{Addr, Handler, Message, dev::ToEnvelope};
 use forerunner_core::Payload;
-use forerunner_store::{EnqueueOutcome, LocalStore, StoreError};
+use forerunner_store::{EndWaiter, EnqueueOutcome, LocalStore, StoreError};
 
 use super::Admitted;
 use crate::{
@@ -72,9 +72,14 @@ impl PoolEntry {
     }
 
     /// Accepts a submission in a store that answers within the call, and lets the queue know.
-    pub(crate) fn accept_now(&self, store: &dyn LocalStore, admitted: Admitted) -> Result<EnqueueOutcome, Error> {
+    pub(crate) fn accept_now(
+        &self,
+        store: &dyn LocalStore,
+        admitted: Admitted,
+        waiter: Option<EndWaiter>,
+    ) -> Result<EnqueueOutcome, Error> {
         let arrived = Arrived::of(&admitted.task);
-        let answer = store.enqueue_now(admitted.task, admitted.fingerprint, admitted.bounds);
+        let answer = store.enqueue_now(admitted.task, admitted.fingerprint, admitted.bounds, waiter);
         if let Ok(Ok(EnqueueOutcome::New { claimable, .. })) = answer {
             self.arrived.send(Arrived { claimable, ..arrived });
         } else {

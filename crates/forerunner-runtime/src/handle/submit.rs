@@ -94,21 +94,26 @@ impl Handle {
     /// The task is sent when this returns, whether or not the future is polled.
     pub fn submit_watched(&self, new: NewTask) -> SubmitFuture {
         match self.admit(new) {
-            Ok((entry, submission)) => {
-                let id = submission.task.id;
-                let ending = CompletionFuture::of_new(self.clone(), id, submission.task.pool.clone());
-                match self.enqueue(entry, submission) {
+            Ok((entry, admitted)) => {
+                let (ending, acceptance) = self.enqueue_watched(entry, admitted);
+                match acceptance {
                     Acceptance::Later(answer) => SubmitFuture::sent(answer, ending),
-                    Acceptance::Now(Ok(outcome)) => SubmitFuture::answered(Ok(ending.of(outcome))),
-                    Acceptance::Now(Err(error)) => {
-                        drop(ending);
-                        self.shared.deps.watch.remove_closed(id);
-                        SubmitFuture::answered(Err(error))
-                    }
+                    Acceptance::Now(outcome) => SubmitFuture::answered(outcome.map(|outcome| ending.of(outcome))),
                 }
             }
             Err(error) => SubmitFuture::answered(Err(error)),
         }
+    }
+
+    /// Sends a task, and registers for its end before: at a store in this process with the row itself.
+    fn enqueue_watched(&self, entry: &PoolEntry, admitted: Admitted) -> (CompletionFuture, Acceptance) {
+        let (id, pool) = (admitted.task.id, admitted.task.pool.clone());
+        if let Some(store) = self.shared.deps.store.local() {
+            let (waiter, end) = oneshot::channel();
+            let ending = CompletionFuture::waiting(self.clone(), id, pool, end);
+            return (ending, Acceptance::Now(entry.accept_now(store, admitted, Some(waiter))));
+        }
+        (CompletionFuture::of_new(self.clone(), id, pool), self.enqueue(entry, admitted))
     }
 
     /// Submits a task as [`Handle::submit`] does, and watches for its end from before it is sent. So a wait reads
@@ -130,8 +135,9 @@ impl Handle {
     async fn submit_new_watched(&self, new: NewTask) -> Result<(Submitted, Option<CompletionFuture>), Error> {
         let (entry, submission) = self.admit(new)?;
         let task = submission.task.clone();
-        let (id, ending) = (task.id, CompletionFuture::of_new(self.clone(), task.id, task.pool.clone()));
-        let accepted = self.enqueue(entry, submission).outcome(entry).await;
+        let id = task.id;
+        let (ending, acceptance) = self.enqueue_watched(entry, submission);
+        let accepted = acceptance.outcome(entry).await;
         let submitted = accepted.map(|accepted| Submitted::of(task, accepted));
         if let Ok(submitted @ Submitted { created: true, .. }) = submitted {
             return Ok((submitted, Some(ending)));
@@ -156,7 +162,7 @@ impl Handle {
 
     fn enqueue(&self, entry: &PoolEntry, admitted: Admitted) -> Acceptance {
         if let Some(store) = self.shared.deps.store.local() {
-            return Acceptance::Now(entry.accept_now(store, admitted));
+            return Acceptance::Now(entry.accept_now(store, admitted, None));
         }
         let (reply, answer) = oneshot::channel();
         entry.submit.send(Enqueue { submission: admitted.into_submission(), reply: Reply::to(reply) });

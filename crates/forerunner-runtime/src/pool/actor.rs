@@ -4,7 +4,7 @@ mod agents;
 mod control;
 mod queries;
 
-use std::{sync::Arc, time::Duration};
+use std::{iter, sync::Arc, time::Duration};
 
 use actix::{Actor, Addr, AsyncContext, Context, Handler, SpawnHandle};
 use forerunner_core::{
@@ -29,6 +29,9 @@ use crate::{
 /// How long a task must run before the store gets its agent. The end of a shorter task stores its agent as well.
 const ASSIGN_AFTER: Duration = Duration::from_millis(10);
 
+/// Most leases that an agent gets in one message.
+const MAX_BURST: u32 = 16;
+
 /// Owns the agents of one pool and supervises them.
 pub(crate) struct PoolActor {
     deps: Arc<PoolDeps>,
@@ -41,8 +44,6 @@ pub(crate) struct PoolActor {
     links: PoolLinks,
     factory: Arc<dyn DriverFactory>,
     agents: IdMap<AgentId, Addr<AgentActor>>,
-    /// Leases by task id. The pool settles those of agents that vanish.
-    leases: IdMap<TaskId, (LeaseEpoch, AgentId)>,
     cold_starts: ColdStarts,
     placements: Placements,
     metrics: Arc<PoolMetrics>,
@@ -79,6 +80,8 @@ impl PoolActor {
             max_starting: settings.max_starting.unwrap_or_else(|| factory.max_starting()),
             isolation: settings.isolation,
             start_concurrency: settings.start_concurrency,
+            // A claim of a store in this process costs next to nothing, and so does a lease that returns.
+            max_burst: if deps.node.store.local().is_some() { MAX_BURST } else { 1 },
             id_seed: seed,
         };
         Self {
@@ -91,7 +94,6 @@ impl PoolActor {
             links,
             factory,
             agents: IdMap::default(),
-            leases: IdMap::default(),
             ready: Batcher::new(),
             actions: Vec::new(),
             assigned: Vec::new(),
@@ -115,14 +117,18 @@ impl PoolActor {
         for action in actions.drain(..) {
             match action {
                 PoolAction::Spawn(agent) => self.spawn_agent(agent, ctx),
-                PoolAction::Run { agent, task } => {
-                    assignments.push((task.id, task.epoch, Start { agent, at: now }));
-                    self.run(agent, task);
+                PoolAction::Run { agent, task, further } => {
+                    let start = Start { agent, at: now };
+                    assignments.extend(iter::once(&task).chain(&further).map(|task| (task.id, task.epoch, start)));
+                    self.run(agent, task, further);
                 }
                 PoolAction::Placed(record) => self.placements.record(*record, &self.metrics.placement),
                 PoolAction::Stop(agent) => self.stop_agent(agent),
                 PoolAction::Release(task) => self.settle(task.id, task.epoch, Outcome::Released),
-                PoolAction::Lost { agent, task, reason } => self.settle_lost(agent, task, reason),
+                PoolAction::Lost { task, epoch, reason, .. } => {
+                    // The queue rejects it for a task that the agent settled before it ended.
+                    self.settle(task, epoch, Outcome::Failed(TaskError::new(ErrorKind::AgentLost, reason)));
+                }
                 PoolAction::Demand(slots) => self.demand_soon(slots, ctx),
                 PoolAction::Withdraw(slots) => {
                     self.demand_now();
@@ -152,7 +158,7 @@ impl PoolActor {
     /// stored by their settle.
     fn store_assignments(&mut self) {
         let mut assigned = std::mem::take(&mut self.assigned);
-        assigned.retain(|(task, epoch, _)| self.leases.get(task).is_some_and(|(newest, _)| newest == epoch));
+        assigned.retain(|(task, epoch, start)| self.machine.has_lease(start.agent, *task, *epoch));
         if !assigned.is_empty() {
             self.deps.node.store.assign(assigned);
         }
@@ -185,10 +191,9 @@ impl PoolActor {
         self.agents.insert(agent, actor.start());
     }
 
-    fn run(&mut self, agent: AgentId, task: Arc<Task>) {
-        self.leases.insert(task.id, (task.epoch, agent));
+    fn run(&self, agent: AgentId, task: Arc<Task>, further: Vec<Arc<Task>>) {
         if let Some(actor) = self.agents.get(&agent) {
-            actor.do_send(Run { task, await_settle: self.await_settles });
+            actor.do_send(Run { task, further, await_settle: self.await_settles });
         }
     }
 
@@ -209,20 +214,6 @@ impl PoolActor {
             let handed = self.agent_deps.prefetcher.hand_off(hot);
             tracing::debug!(pool = %self.deps.name, %agent, ?handed, "an agent that stops hands its contexts over");
         }
-    }
-
-    fn settle_lost(&mut self, agent: AgentId, task: TaskId, reason: String) {
-        // An agent that settled its task before it ended has no lease here, or an old one. The queue rejects an old
-        // one. The task may run in another agent by now: the end of a process takes longer than the pause before a retry.
-        if let Some((epoch, _)) = self.take_lease(task, agent) {
-            self.settle(task, epoch, Outcome::Failed(TaskError::new(ErrorKind::AgentLost, reason)));
-        }
-    }
-
-    /// Removes the lease of a task, if it is this agent's.
-    fn take_lease(&mut self, task: TaskId, agent: AgentId) -> Option<(LeaseEpoch, AgentId)> {
-        let is_its_own = self.leases.get(&task).is_some_and(|(_, runner)| *runner == agent);
-        if is_its_own { self.leases.remove(&task) } else { None }
     }
 
     fn settle(&self, task: TaskId, epoch: LeaseEpoch, outcome: Outcome) {
@@ -253,12 +244,14 @@ impl PoolActor {
         }
     }
 
-    /// Sends the queue the cost of an agent's crash.
-    fn send_crash_cost(&mut self) {
+    /// Sends the queue the number of agents and the cost of a crash.
+    fn send_size(&mut self) {
         let cold_start_s =
             self.cold_starts.summary(self.machine.max_starting()).map_or(0.0, |cold_start| cold_start.p90);
         let cold_start = Duration::from_micros((cold_start_s * 1e6) as u64);
-        self.send_facts(PoolFacts { cold_start, agents: self.machine.desired(), ..self.facts });
+        let counts = self.machine.counts();
+        let warm = counts.ready + counts.busy + counts.cooldown;
+        self.send_facts(PoolFacts { cold_start, agents: self.machine.desired(), warm, ..self.facts });
     }
 
     fn answer_stop_if_empty(&mut self) {

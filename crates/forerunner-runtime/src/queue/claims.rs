@@ -116,7 +116,7 @@ impl QueueActor {
         let count = tasks.len();
         self.admission.leave(count);
         let now = self.deps.now();
-        let mut late_starts = 0;
+        let (mut late_starts, mut greatest_wait_s) = (0, 0.0_f64);
         for task in &mut tasks {
             if task.started_at.is_none() {
                 Arc::make_mut(task).started_at = Some(now);
@@ -130,15 +130,17 @@ impl QueueActor {
                 self.metrics.context_wait.record(task.wait_context().unwrap_or_default().as_secs_f64());
             }
             let (wait_s, late) = self.stats.started(task);
-            self.dependency.begin(task.id, self.stats.running(), now);
+            self.dependency.begin(task.id, self.stats.concurrency(), now);
             late_starts += u64::from(late);
+            greatest_wait_s = greatest_wait_s.max(wait_s);
             self.metrics.wait.record(wait_s);
             self.deps.node.watch.notify_state(task, now);
             self.leased.insert(task.id, task.clone());
         }
+        self.stats.started_together(greatest_wait_s);
         // The open slots do not include agents that have just ended a task, so the number of running tasks is counted
         // here.
-        self.tuner.occupied(self.stats.running() as usize);
+        self.tuner.occupied(self.stats.concurrency() as usize);
         self.metrics.started.increment(count as u64);
         self.metrics.late.increment(late_starts);
         if let Some(links) = &self.links {

@@ -133,6 +133,8 @@ pub(crate) struct PoolFacts {
     pub(crate) cold_start: Duration,
     /// The number of agents that the pool should have.
     pub(crate) agents: u32,
+    /// The number of agents that are warm: as many tasks run at the same time at most. 0 before the first one is.
+    pub(crate) warm: u32,
 }
 
 /// Select from these tasks, the first that wait, at most `limit` to claim now. Sent to the `PoolActor`.
@@ -153,7 +155,7 @@ pub(crate) struct Settle {
     pub(crate) task: TaskId,
     pub(crate) epoch: LeaseEpoch,
     pub(crate) outcome: Outcome,
-    pub(crate) context: Option<ContextCommit>,
+    pub(crate) context: Option<Box<ContextCommit>>,
     /// The cost of the task's context; `None` for a task without one.
     pub(crate) context_cost: Option<Box<ContextCost>>,
     /// What the task reports besides its result; `None` if there is nothing new.

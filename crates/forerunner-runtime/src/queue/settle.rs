@@ -1,13 +1,13 @@
 //! Ends attempts. Ends are batched, settled in one store call, and answered once they are durable.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::hash_map::Entry, sync::Arc, time::Duration};
 
 use actix::{AsyncContext, Context, Handler, Recipient};
 use forerunner_core::{
     AgentId, ErrorKind, IdMap, Next, Outcome, QueueEvent, Task, TaskError, TaskId, TaskState, Timestamp, after_attempt,
     transition::{self, Running},
 };
-use forerunner_store::{ContextCommit, LeaseLost, Settled, Settlement, Start, StoreError};
+use forerunner_store::{ContextCommit, LeaseLost, Settled, SettledNow, Settlement, Start, StoreError};
 use tokio::sync::oneshot;
 
 use super::{
@@ -66,7 +66,8 @@ struct Ended {
     /// Whether the deadline has passed.
     is_late: bool,
     kind: EndKind,
-    commit: Option<ContextCommit>,
+    /// Bytes that its context adds to the store.
+    committed_bytes: Option<u64>,
 }
 
 /// What the queue asked of the store.
@@ -88,7 +89,8 @@ impl Ended {
             _ => EndKind::Other,
         };
         let (input_bytes, is_late) = (task.input.len() as u64, task.is_past_deadline(settlement.now));
-        Self { input_bytes, is_late, kind, commit: settlement.context.clone() }
+        let committed_bytes = settlement.context.as_ref().map(ContextCommit::added_bytes);
+        Self { input_bytes, is_late, kind, committed_bytes }
     }
 }
 
@@ -152,8 +154,8 @@ impl QueueActor {
         if settled.state.is_terminal() {
             self.admission.leave_bytes(ended.input_bytes);
         }
-        if let Some(commit) = &ended.commit {
-            self.room.committed(&self.deps.name, commit);
+        if let Some(bytes) = ended.committed_bytes {
+            self.room.committed(&self.deps.name, bytes);
         }
         if settled.state.is_terminal() {
             self.metrics.finished(settled.state);
@@ -277,7 +279,10 @@ impl Handler<Batch<Settle>> for QueueActor {
         for end in ended.drain(..) {
             let Some(pending) = self.on_end(end, now) else { continue };
             match is_local {
-                true => claimable += self.settle_now(pending, ctx),
+                true => {
+                    let Pending { task, mut settlement, agent: _, reply } = pending;
+                    claimable += self.settle_now(task, &mut settlement, reply, ctx);
+                }
                 false => self.settling.add(pending),
             }
         }
@@ -295,17 +300,26 @@ impl Handler<Batch<Settle>> for QueueActor {
 
 impl QueueActor {
     /// Ends an attempt in a store that answers within the call. Returns the number of tasks that became claimable.
-    fn settle_now(&mut self, pending: Pending, ctx: &mut Context<Self>) -> usize {
-        let Pending { task, settlement, agent: _, reply } = pending;
-        let (id, now, ended) = (task.id, settlement.now, Ended::of(&task, &settlement));
+    fn settle_now(
+        &mut self,
+        task: Arc<Task>,
+        settlement: &mut Settlement,
+        reply: Option<Recipient<SettleDone>>,
+        ctx: &mut Context<Self>,
+    ) -> usize {
+        let (id, now, ended) = (task.id, settlement.now, Ended::of(&task, settlement));
         let Some(store) = self.deps.node.store.local() else { return 0 };
         let (result, claimable) = match store.settle_now(task, settlement) {
-            Ok(Ok((settled, row))) => {
+            Ok(Ok(SettledNow { settled, row, waiter })) => {
                 self.count_end(&ended, &settled, now, ctx);
                 let watch = &self.deps.node.watch;
                 match settled.state.is_terminal() {
-                    true => watch.finish(row, now),
+                    true => watch.complete_as(id, now, || row.clone()),
                     false => watch.notify_state(&row, now),
+                }
+                if let Some(waiter) = waiter {
+                    // Who waited may have stopped to.
+                    let _ = waiter.send(row);
                 }
                 (Ok(()), settled.claimable)
             }
@@ -323,9 +337,11 @@ impl QueueActor {
 
     /// Decides what an attempt's end makes of its task, unless the attempt has ended already.
     fn on_end(&mut self, msg: Settle, now: Timestamp) -> Option<Pending> {
-        let leased = self.leased.get(&msg.task).is_some_and(|task| task.epoch == msg.epoch);
-        let task = if leased { self.leased.remove(&msg.task) } else { None };
-        let Some(task) = task else {
+        let leased = match self.leased.entry(msg.task) {
+            Entry::Occupied(leased) if leased.get().epoch == msg.epoch => Some(leased.remove()),
+            _ => None,
+        };
+        let Some(task) = leased else {
             self.dependency.ended(msg.task, now);
             if let Some(reply) = msg.reply {
                 let lost = LeaseLost { task: msg.task, epoch: msg.epoch };
@@ -357,7 +373,8 @@ impl QueueActor {
             self.dependency.forget(task.id);
         }
         self.suspect(&task, &mut next);
-        let (context, mut context_cost, report) = (msg.context, msg.context_cost, msg.report);
+        let (context, report) = (msg.context.map(|commit| *commit), msg.report);
+        let mut context_cost = msg.context_cost;
         if let Some(cost) = &mut context_cost {
             cost.wait_context_s = task.wait_context().unwrap_or_default().as_secs_f64();
         }

@@ -16,7 +16,10 @@ use super::{
 pub(crate) struct QueueStats {
     totals: QueueTotals,
     finished: u64,
+    /// Leases of attempts that may have begun.
     running: u32,
+    /// Warm agents; 0 before the first one is.
+    agents: u32,
     /// For an agent.
     waits: WaitTotals,
     /// For the task before in the context, of tasks that have one.
@@ -40,6 +43,7 @@ impl QueueStats {
             totals: QueueTotals::default(),
             finished: 0,
             running: 0,
+            agents: 0,
             waits: WaitTotals::default(),
             context_waits: WaitTotals::default(),
             longest_waits: Peaks::new(SAMPLES),
@@ -61,22 +65,28 @@ impl QueueStats {
         self.detector.on_arrival(t)
     }
 
-    /// Counts a start. Returns how many seconds the task waited for an agent, and whether that missed the objective.
+    /// Counts a start; [`QueueStats::started_together`] is to follow. Returns how many seconds the task waited for an agent, and whether that missed the objective.
     pub(crate) fn started(&mut self, task: &Task) -> (f64, bool) {
-        let wait_s = task.wait_agent().unwrap_or_default().as_secs_f64();
+        // Without a context a task waits for nothing but an agent.
+        let wait = if task.context.is_none() { task.wait() } else { task.wait_agent() };
+        let wait_s = wait.unwrap_or_default().as_secs_f64();
         let late = wait_s > self.within_s;
         self.totals.starts += 1;
         self.totals.late += u64::from(late);
         self.waits.note(wait_s);
-        self.longest_waits.note(self.totals.starts, wait_s);
         if task.context.is_some() {
             let wait_s = task.wait_context().unwrap_or_default().as_secs_f64();
             self.context_waits.note(wait_s);
             self.longest_context_waits.note(self.totals.starts, wait_s);
         }
         self.running += 1;
-        self.running_peaks.note(self.totals.starts, self.running);
         (wait_s, late)
+    }
+
+    /// Notes the greatest wait of tasks that were started together, and how many run now.
+    pub(crate) fn started_together(&mut self, greatest_wait_s: f64) {
+        self.longest_waits.note(self.totals.starts, greatest_wait_s);
+        self.running_peaks.note(self.totals.starts, self.concurrency());
     }
 
     /// Counts the end of an attempt that began.
@@ -88,6 +98,11 @@ impl QueueStats {
         self.totals.context_sum_bytes += ran.context_bytes;
         self.completed.push((number(task), ran.service_s), SAMPLES);
         self.detector.on_completion(t, ran.service_s)
+    }
+
+    /// Sets the number of warm agents.
+    pub(crate) const fn set_agents(&mut self, agents: u32) {
+        self.agents = agents;
     }
 
     pub(crate) fn finished(&mut self) {
@@ -123,7 +138,7 @@ impl QueueStats {
             context_waits: self.context_waits.clone(),
             longest_context_wait_s: self.longest_context_waits.after(mark.starts).unwrap_or_default(),
             peak_running: self.running_peaks.after(mark.starts).unwrap_or_default(),
-            running: self.running,
+            running: self.concurrency(),
             depth,
             next_due: None,
             dependency: DependencyReport::default(),
@@ -133,6 +148,14 @@ impl QueueStats {
                 self.sessions.known_after(mark.arrivals).collect(),
             ),
             completed: listed(&self.completed, mark.completions),
+        }
+    }
+
+    /// Returns how many attempts run at the same time: an agent may have several leases, and runs one of them.
+    pub(crate) fn concurrency(&self) -> u32 {
+        match self.agents {
+            0 => self.running,
+            agents => self.running.min(agents),
         }
     }
 
@@ -186,7 +209,8 @@ mod tests {
         let mut seen_often = Vec::new();
         for round in 1..=3_u32 {
             let _ = stats.arrived(id(u128::from(round)), None, f64::from(round));
-            stats.started(&task(i64::from(4 - round)));
+            let (wait_s, _) = stats.started(&task(i64::from(4 - round)));
+            stats.started_together(wait_s);
             let _ = stats.ended(id(u128::from(round)), f64::from(round), Some(ran(2.0)));
             let next = stats.sample(&often.mark.here, 7);
             let activity = next.since(&often);
@@ -211,6 +235,7 @@ mod tests {
         let mut stats = QueueStats::new(1.0);
         for _ in 0..3 {
             let _ = stats.started(&task(0));
+            stats.started_together(0.0);
         }
         let before = stats.sample(&QueueTotals::default(), 0);
         assert_eq!(before.peak_running, 3);

@@ -42,6 +42,7 @@ impl Handler<PoolFacts> for QueueActor {
 
     fn handle(&mut self, facts: PoolFacts, _: &mut Self::Context) {
         self.facts = facts;
+        self.stats.set_agents(facts.warm);
     }
 }
 

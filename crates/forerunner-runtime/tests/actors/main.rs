@@ -18,6 +18,7 @@ mod prefetch;
 mod queue;
 mod quota;
 mod retention;
+mod runs;
 mod scaling;
 mod schedules;
 mod start_concurrency;

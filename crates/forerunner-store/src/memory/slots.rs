@@ -5,6 +5,7 @@ use std::sync::Arc;
 use forerunner_core::{AttemptRecord, IdMap, Task, TaskId, Timestamp};
 
 use super::lane::QueueKey;
+use crate::EndWaiter;
 
 /// A task, and the store's own data about it.
 #[derive(Debug)]
@@ -22,6 +23,8 @@ pub(super) struct Entry {
     pub stop: bool,
     /// Counts up with each task that ends, so that the ring of ended tasks finds its own.
     pub end: u64,
+    /// Gets the row when the task ends.
+    pub waiter: Option<EndWaiter>,
     /// How attempts went that did not succeed.
     pub attempts: Vec<AttemptRecord>,
 }

@@ -15,7 +15,7 @@ use super::{
     lane::{Line, QueueKey, ReadyQueue},
     slots::{Entry, Slots},
 };
-use crate::{StoredApiKey, StoredSchedule, membership::Membership, rules};
+use crate::{EndWaiter, StoredApiKey, StoredSchedule, membership::Membership, rules};
 
 const STATES: usize = TaskState::ALL.len();
 const PRIORITIES: usize = 10;
@@ -60,6 +60,8 @@ pub(super) struct State {
     ended: VecDeque<(u32, u64)>,
     ends: u64,
     ended_now: usize,
+    /// Waiters of tasks that ended in this call.
+    waiters: Vec<(EndWaiter, Arc<Task>)>,
     submissions: u64,
     retained: usize,
 }
@@ -99,7 +101,7 @@ impl State {
     }
 
     /// Stores a new task and adds it where it waits.
-    pub fn accept(&mut self, mut task: Arc<Task>, pool: u32) -> u32 {
+    pub fn accept(&mut self, mut task: Arc<Task>, pool: u32, waiter: Option<EndWaiter>) -> u32 {
         let (state, due) = (rules::first_state(&task), rules::first_due(&task));
         if task.state != state {
             Arc::make_mut(&mut task).state = state;
@@ -113,6 +115,7 @@ impl State {
             ready: false,
             stop: false,
             end: 0,
+            waiter,
             attempts: Vec::new(),
         });
         self.pools[pool as usize].counts[state.index()] += 1;
@@ -286,6 +289,24 @@ impl State {
         }
         self.ended.push_back((slot, self.ends));
         self.ended_now += 1;
+        let Entry { waiter, task, .. } = self.slots.at_mut(slot);
+        if let Some(waiter) = waiter.take() {
+            self.waiters.push((waiter, task.clone()));
+        }
+    }
+
+    /// Returns the waiter of the task that ended last, if it is this one.
+    pub fn take_waiter(&mut self, ended: &Arc<Task>) -> Option<EndWaiter> {
+        let (waiter, _) = self.waiters.pop_if(|(_, row)| Arc::ptr_eq(row, ended))?;
+        Some(waiter)
+    }
+
+    /// Sends the rows of the tasks that ended in this call.
+    pub fn notify_waiters(&mut self) {
+        for (waiter, row) in self.waiters.drain(..) {
+            // Who waited may have stopped to.
+            let _ = waiter.send(row);
+        }
     }
 
     /// Notes that an ended task was sent back to the queue.

@@ -9,14 +9,14 @@ use forerunner_core::{
 
 use super::{lane::QueueKey, state::State};
 use crate::{
-    Bounds, Cancelled, Claim, EnqueueOutcome, LeaseLost, Refusal, Settled, Settlement, Start, StateConflict,
+    Bounds, Cancelled, Claim, EndWaiter, EnqueueOutcome, LeaseLost, Refusal, Settled, Settlement, Start, StateConflict,
     Submission, Swept, rules,
 };
 
 impl State {
     pub fn enqueue(&mut self, submission: Submission) -> Result<EnqueueOutcome, Refusal> {
         let Submission { task, fingerprint, bounds } = submission;
-        self.accept_new(Arc::new(task), fingerprint, bounds)
+        self.accept_new(Arc::new(task), fingerprint, bounds, None)
     }
 
     pub fn accept_new(
@@ -24,6 +24,7 @@ impl State {
         mut task: Arc<Task>,
         fingerprint: Option<[u8; 32]>,
         bounds: Bounds,
+        waiter: Option<EndWaiter>,
     ) -> Result<EnqueueOutcome, Refusal> {
         let pool = self.pool_or_new(&task.pool);
         let key = task.idempotency_key.clone();
@@ -48,7 +49,7 @@ impl State {
         if task.depth != depth {
             Arc::make_mut(&mut task).depth = depth;
         }
-        let slot = self.accept(task, pool);
+        let slot = self.accept(task, pool, waiter);
         if let Some(key) = key {
             self.pools[pool as usize].keys.insert(key, (slot, fingerprint));
         }
@@ -150,29 +151,30 @@ impl State {
         self.slots.find(task).filter(runs).ok_or(LeaseLost { task, epoch })
     }
 
-    pub fn settle(&mut self, settlement: Settlement) -> Result<(Settled, u32), LeaseLost> {
+    pub fn settle(&mut self, settlement: &mut Settlement) -> Result<(Settled, u32), LeaseLost> {
         let Settlement { task, epoch, now, next, context, context_cost, report, started } = settlement;
+        let (task, epoch, now) = (*task, *epoch, *now);
         let slot = self.leased(task, epoch)?;
         let pool = self.slots.at(slot).pool;
-        if let Some(commit) = context
+        if let Some(commit) = context.take()
             && !self.pools[pool as usize].contexts.commit(commit, now)
         {
             return Err(LeaseLost { task, epoch });
         }
         if context_cost.is_some() {
-            self.slots.at_mut(slot).task_mut().context_cost = context_cost;
+            self.slots.at_mut(slot).task_mut().context_cost = context_cost.take();
         }
-        if let Some(report) = report {
+        if let Some(report) = report.take() {
             let task = self.slots.at_mut(slot).task_mut();
             let stored = task.report.take().map(|stored| *stored);
             task.report = Some(Box::new(rules::report_of_attempt(stored, *report)));
         }
         if let Some(start) = started {
-            self.note_start(slot, start);
+            self.note_start(slot, *start);
         }
         let claimable_before = self.pools[pool as usize].claimable;
         let entry = self.slots.at(slot);
-        self.apply(slot, transition::settle(Running::of(&entry.task, entry.stop), &next, now), now);
+        self.apply(slot, transition::settle(Running::of(&entry.task, entry.stop), next, now), now);
         let task = &self.slots.at(slot).task;
         let settled = Settled {
             state: task.state,

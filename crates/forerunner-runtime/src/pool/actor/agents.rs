@@ -25,8 +25,8 @@ impl Handler<AgentStarted> for PoolActor {
         if let Some((cold_start, at_once)) = started {
             self.metrics.cold_start.record(cold_start.as_secs_f64());
             self.cold_starts.note(cold_start.as_secs_f64(), at_once);
-            self.send_crash_cost();
         }
+        self.send_size();
     }
 }
 
@@ -37,12 +37,9 @@ impl Handler<Batch<AgentReady>> for PoolActor {
         let now = self.deps.now();
         let mut ready = self.ready.take();
         let mut is_about_contexts = false;
-        for AgentReady { agent, memory } in ready.drain(..) {
+        for AgentReady { agent, memory, run } in ready.drain(..) {
             is_about_contexts |= memory.is_some();
-            if let Some(task) = self.machine.task_of(agent) {
-                self.take_lease(task, agent);
-            }
-            self.apply_at(now, PoolEvent::Ready { agent, memory }, ctx);
+            self.apply_at(now, PoolEvent::Ready { agent, memory, run }, ctx);
         }
         if is_about_contexts {
             self.send_facts(PoolFacts { uses_lookahead: self.machine.uses_lookahead(), ..self.facts });
@@ -63,6 +60,7 @@ impl Handler<AgentDown> for PoolActor {
             }
         }
         self.apply(PoolEvent::Down { agent: msg.agent, reason: msg.reason }, ctx);
+        self.send_size();
         self.answer_stop_if_empty();
     }
 }
@@ -71,9 +69,7 @@ impl Handler<StopTask> for PoolActor {
     type Result = ();
 
     fn handle(&mut self, StopTask { task, reason }: StopTask, ctx: &mut Self::Context) {
-        // An agent that is ending may still be known as a runner of it.
-        let runner = self.leases.get(&task).map(|(_, agent)| *agent).or_else(|| self.machine.runner(task));
-        match runner.and_then(|agent| self.agents.get(&agent)) {
+        match self.machine.runner(task).and_then(|agent| self.agents.get(&agent)) {
             Some(actor) => actor.do_send(StopRun { task, reason }),
             None => self.apply(PoolEvent::Unwanted(task), ctx),
         }

@@ -24,7 +24,7 @@ impl Handler<Resize> for PoolActor {
 
     fn handle(&mut self, Resize(target): Resize, ctx: &mut Self::Context) {
         self.apply(PoolEvent::Resize(target), ctx);
-        self.send_crash_cost();
+        self.send_size();
     }
 }
 
@@ -35,7 +35,7 @@ impl Handler<Configure> for PoolActor {
         let (min, max) = self.machine.bounds();
         let event = PoolEvent::Configure { min: patch.min.unwrap_or(min), max: patch.max.unwrap_or(max) };
         self.apply(event, ctx);
-        self.send_crash_cost();
+        self.send_size();
     }
 }
 

@@ -56,7 +56,7 @@ impl Handler<ListAgents> for PoolActor {
                 id: *id,
                 pool: self.deps.name.clone(),
                 state: if record.draining { AgentState::Cooldown } else { record.state },
-                task: record.task,
+                task: record.task(),
                 tenant: record.tenant.clone(),
                 context: record.context.clone(),
                 context_bytes: record.context_bytes,
