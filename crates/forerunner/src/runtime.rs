@@ -42,9 +42,16 @@ impl Runtime {
 
     /// Begins a submission; `.await` sends it. See [`Submit`] for the options of a task.
     ///
-    /// The compiler does not check the type of the input; see [`Runtime::pool`].
-    pub fn submit<T: Serialize>(&self, pool: &str, input: T) -> Submit<TaskHandle> {
-        Submit::to(self.handle(), pool, &input)
+    /// The compiler does not check the type of the input; see [`Runtime::pool`]. Where it is that of the pool's agents and
+    /// the store is in memory, the agent gets the value itself. Otherwise it is written as JSON here.
+    pub fn submit<T: Serialize + Send + Sync + 'static>(&self, pool: &str, input: T) -> Submit<TaskHandle> {
+        match self.types.get_key_value(pool) {
+            Some((name, agent)) => {
+                let fits = agent.is_some_and(|agent| agent.takes::<T>());
+                Submit::of(self.handle(), name.clone(), input, fits)
+            }
+            None => Submit::to_unknown(self.handle(), pool, &input),
+        }
     }
 
     /// Returns a pool whose agents are of type `A`. The compiler checks the inputs and outputs of its tasks.

@@ -30,16 +30,24 @@ pub struct Submit<R = TaskHandle> {
 }
 
 impl<R> Submit<R> {
-    /// A submission to a pool that may not be there.
-    pub(crate) fn to(handle: Handle, pool: &str, input: &impl Serialize) -> Self {
-        let known = handle.pool_name(pool).map_or_else(|| PoolName::new(pool), Ok);
-        let new = known.map_err(Error::from).and_then(|pool| new_task(pool, input));
+    /// A submission to a pool that is not there.
+    pub(crate) fn to_unknown(handle: Handle, pool: &str, input: &impl Serialize) -> Self {
+        let new = PoolName::new(pool).map_err(Error::from);
+        let new = new.and_then(|pool| Ok(NewTask::new(pool, Payload::from_value(input)?)));
         Self { handle, new, accepted: PhantomData }
     }
 
-    /// A submission to a pool that is there.
-    pub(crate) fn of(handle: Handle, pool: PoolName, input: &impl Serialize) -> Self {
-        Self { handle, new: new_task(pool, input), accepted: PhantomData }
+    /// A submission to a pool that is there. `fits` is whether its agents get inputs of this type.
+    pub(crate) fn of<T>(handle: Handle, pool: PoolName, input: T, fits: bool) -> Self
+    where
+        T: Serialize + Send + Sync + 'static,
+    {
+        let input = match fits && handle.passes_values() {
+            true => Ok(Payload::of_value(input)),
+            false => Payload::from_value(&input),
+        };
+        let new = input.map(|input| NewTask::new(pool, input)).map_err(Error::from);
+        Self { handle, new, accepted: PhantomData }
     }
 
     fn with(mut self, edit: impl FnOnce(&mut NewTask) -> Result<(), forerunner_core::Error>) -> Self {
@@ -125,10 +133,6 @@ impl<R> Submit<R> {
     }
 }
 
-fn new_task(pool: PoolName, input: &impl Serialize) -> Result<NewTask, Error> {
-    Ok(NewTask::new(pool, Payload::from_value(input)?))
-}
-
 impl<R: From<TaskHandle>> IntoFuture for Submit<R> {
     type Output = Result<R, Error>;
     type IntoFuture = SubmitFuture<R>;
@@ -182,7 +186,7 @@ impl TaskHandle {
     /// # Errors
     /// [`Error::Task`] when it ended without an output, [`Error::OutputType`] when the output is no `T`, [`Error::Stopped`]
     /// when the runtime stops before it ends.
-    pub async fn result<T: DeserializeOwned>(self) -> Result<T, Error> {
+    pub async fn result<T: DeserializeOwned + Clone + 'static>(self) -> Result<T, Error> {
         output(&*self.ending.task().await?)
     }
 
@@ -305,7 +309,7 @@ impl<T> Task<T> {
     }
 }
 
-impl<T: DeserializeOwned> Task<T> {
+impl<T: DeserializeOwned + Clone + 'static> Task<T> {
     /// Returns a future of the output, as `(&task).into_future()` does.
     ///
     /// # Errors
@@ -315,7 +319,7 @@ impl<T: DeserializeOwned> Task<T> {
     }
 }
 
-impl<T: DeserializeOwned> Future for Task<T> {
+impl<T: DeserializeOwned + Clone + 'static> Future for Task<T> {
     type Output = Result<T, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -331,7 +335,7 @@ impl<T: DeserializeOwned> Future for Task<T> {
     }
 }
 
-impl<T: DeserializeOwned> IntoFuture for &Task<T> {
+impl<T: DeserializeOwned + Clone + 'static> IntoFuture for &Task<T> {
     type Output = Result<T, Error>;
     type IntoFuture = OutputFuture<T>;
 
@@ -346,7 +350,7 @@ pub struct OutputFuture<T> {
     output: PhantomData<fn() -> T>,
 }
 
-impl<T: DeserializeOwned> Future for OutputFuture<T> {
+impl<T: DeserializeOwned + Clone + 'static> Future for OutputFuture<T> {
     type Output = Result<T, Error>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
@@ -355,10 +359,13 @@ impl<T: DeserializeOwned> Future for OutputFuture<T> {
     }
 }
 
-fn output<T: DeserializeOwned>(task: &TaskRecord) -> Result<T, Error> {
+fn output<T: DeserializeOwned + Clone + 'static>(task: &TaskRecord) -> Result<T, Error> {
     let (TaskState::Succeeded, Some(output)) = (task.state, &task.output) else {
         return Err(Error::Task { task: task.id, error: why(task) });
     };
+    if let Some(value) = output.value::<T>() {
+        return Ok(value.clone());
+    }
     let wrong = |error: forerunner_core::Error| Error::OutputType {
         task: task.id,
         expected: type_name::<T>(),

@@ -18,16 +18,22 @@ use crate::{
     task::{Submit, Task},
 };
 
-/// The type of a pool's agents.
+/// The type of a pool's agents, and that of their inputs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct AgentType {
     id: TypeId,
+    input: TypeId,
     name: &'static str,
 }
 
 impl AgentType {
     pub(crate) fn of<A: Agent>() -> Self {
-        Self { id: TypeId::of::<A>(), name: type_name::<A>() }
+        Self { id: TypeId::of::<A>(), input: TypeId::of::<A::Input>(), name: type_name::<A>() }
+    }
+
+    /// Whether the agents get inputs of this type.
+    pub(crate) fn takes<T: 'static>(&self) -> bool {
+        self.input == TypeId::of::<T>()
     }
 }
 
@@ -83,7 +89,7 @@ impl<A: Agent> PoolRef<A> {
 
 impl<A> PoolRef<A>
 where
-    A: Agent<Input: Serialize, Output: DeserializeOwned>,
+    A: Agent<Input: Serialize + Send + Sync, Output: DeserializeOwned + Clone>,
 {
     /// Begins a submission; `.await` sends it. See [`Submit`] for the options of a task.
     ///
@@ -91,7 +97,7 @@ where
     /// The `.await` fails where the pool is full, the input too large, or the store away; see
     /// [`Handle::submit`](forerunner_runtime::Handle::submit).
     pub fn submit(&self, input: A::Input) -> Submit<Task<A::Output>> {
-        Submit::of(self.handle.clone(), self.name.clone(), &input)
+        Submit::of(self.handle.clone(), self.name.clone(), input, true)
     }
 
     /// Submits tasks at once, so that they share commits. Answers one result for each input, in their order: a pool that
