@@ -5,7 +5,7 @@ use std::{
     task::{Context, Poll},
 };
 
-use forerunner_core::{AgentRequest, TaskId};
+use forerunner_core::{AgentRequest, LogLine, TaskId};
 use forerunner_runtime::{EventStream, TaskEvent, TaskEventKind};
 use futures_util::{FutureExt, Stream, StreamExt, stream::Peekable};
 
@@ -66,6 +66,7 @@ fn without_payload(event: TaskEvent) -> TaskEvent {
         }
         TaskEventKind::Progress { .. } => TaskEventKind::Progress { text: HIDDEN.to_owned() },
         TaskEventKind::Output { .. } => TaskEventKind::Output { chunk: String::new() },
+        TaskEventKind::Log { line } => TaskEventKind::Log { line: LogLine { text: HIDDEN.to_owned(), ..line } },
         TaskEventKind::Asked { request } => {
             let prompt = HIDDEN.to_owned();
             let request =
