@@ -29,7 +29,7 @@ const HTTP: [&str; 4] = ["actix-http", "actix-server", "actix-web", "awc"];
 const WITHOUT_HTTP: [&str; 2] = ["forerunner-runtime", "forerunner-service"];
 
 /// Which crates of ours each crate may depend on. An arrow that is missing here is forbidden.
-const ARROWS: [(&str, &[&str]); 16] = [
+const ARROWS: [(&str, &[&str]); 17] = [
     ("forerunner-core", &[]),
     ("forerunner-forecast", &["forerunner-core"]),
     ("forerunner-context", &["forerunner-core"]),
@@ -55,6 +55,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
         ],
     ),
     ("forerunner-http", &["forerunner-core", "forerunner-service"]),
+    ("forerunner-remote", &["forerunner-agents", "forerunner-http", "forerunner-service"]),
     (
         "forerunner",
         &[
@@ -86,6 +87,7 @@ const ARROWS: [(&str, &[&str]); 16] = [
             "forerunner-http",
             "forerunner-lab",
             "forerunner-postgres",
+            "forerunner-remote",
             "forerunner-runtime",
             "forerunner-service",
             "forerunner-store",

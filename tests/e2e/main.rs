@@ -26,6 +26,7 @@ mod month;
 mod placement;
 mod refusals;
 mod reliability;
+mod remote;
 mod replay;
 mod restart;
 mod retired_words;

@@ -7,7 +7,7 @@ use forerunner_runtime::agent::DriverFactory;
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 
-use crate::{HttpSpec, OpenAiSpec, SimulatedSpec, acp::AcpSpec, process::ProcessSpec};
+use crate::{HttpSpec, OpenAiSpec, RemoteSpec, SimulatedSpec, acp::AcpSpec, process::ProcessSpec};
 
 /// Makes [`AgentSpec`] and [`KINDS`] of the table.
 macro_rules! agent_kinds {
@@ -67,6 +67,8 @@ agent_kinds! {
     "http" => Http(HttpSpec),
     /// Models behind an OpenAI-compatible endpoint.
     "openai" => OpenAi(OpenAiSpec),
+    /// Agents that dial in from other machines.
+    "remote" => Remote(RemoteSpec),
     /// Simulated agents, whose tasks only take time.
     "simulated" => Simulated(SimulatedSpec),
 }

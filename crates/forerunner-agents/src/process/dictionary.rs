@@ -19,7 +19,7 @@ use super::cleanup::{Owner, ScratchDir};
 ///
 /// The operator's own file may be replaced while the node runs; this one never is.
 #[derive(Debug)]
-pub(super) struct DictionaryFile {
+pub(crate) struct DictionaryFile {
     dictionary: Dictionary,
     path: PathBuf,
     /// Owns the file.

@@ -430,9 +430,14 @@ impl Driver for ProcessDriver {
 
     fn died(&mut self) -> LocalBoxFuture<'_, AgentError> {
         Box::pin(async move {
+            let mut departure = std::pin::pin!(self.link.departure());
             loop {
+                let message = tokio::select! {
+                    message = self.link.next() => message,
+                    () = &mut departure => return AgentError::departed(format!("{} said goodbye", self.link.name())),
+                };
                 // A late answer would be unexpected, which is an error; late notifications are ignored.
-                if let Err(error) = self.link.next().await {
+                if let Err(error) = message {
                     return error;
                 }
             }
@@ -461,6 +466,6 @@ impl Driver for ProcessDriver {
     }
 
     fn pid(&self) -> Option<u32> {
-        Some(self.link.pid())
+        self.link.pid()
     }
 }

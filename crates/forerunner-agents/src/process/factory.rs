@@ -51,36 +51,44 @@ impl ProcessFactory {
         let owner = Account::of(&spec).map_err(cannot)?.map(|account| account.owner);
         let dictionary = dictionary.and_then(|dictionary| file.of(dictionary, &request.agent.to_string(), owner));
         let dictionary = dictionary.as_deref();
-        let mut link = Link::open(Arc::clone(&spec), request.agent.to_string()).await.map_err(cannot)?;
-        let begun = Instant::now();
-        let mut answer = link
-            .call("initialize", &introduction(&spec, &request, dictionary, PROTOCOL_VERSION), spec.start_timeout)
-            .await;
-        if let Err(RequestError::Answer(refused)) = &answer {
-            // The agent may support only the older version, and reject the newer one.
-            tracing::debug!(pid = link.pid(), message = refused.message, "agent process is asked once more");
-            let left = spec.start_timeout.saturating_sub(begun.elapsed());
-            let again =
-                link.call("initialize", &introduction(&spec, &request, dictionary, OLDEST_PROTOCOL), left).await;
-            answer = again.or(answer);
-        }
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(error) => return Err(start_error(&link, &spec, error)),
-        };
-        // Name and version are for people. A name that was cut inside an emoji does not matter for the work.
-        let info: AgentInfo = mended(answer.get(), |text| serde_json::from_str(text)).map_err(|error| {
-            link.protocol_error(&format!("answered `initialize` with a result that is not valid: {error}"))
-        })?;
-        if !(OLDEST_PROTOCOL..=PROTOCOL_VERSION).contains(&info.protocol) {
-            let what =
-                format!("speaks protocol {}, this node speaks {OLDEST_PROTOCOL} to {PROTOCOL_VERSION}", info.protocol);
-            return Err(link.protocol_error(&what));
-        }
-        pack(&mut link, &spec, &info, dictionary)?;
-        tracing::debug!(pid = link.pid(), agent = %request.agent, name = info.agent.name, "agent process is warm");
-        Ok(ProcessDriver::new(spec, link, info))
+        let link = Link::open(Arc::clone(&spec), request.agent.to_string()).await.map_err(cannot)?;
+        handshake(link, spec, &request, dictionary).await
     }
+}
+
+/// Introduces the node to an agent, and waits until it is warm.
+pub(crate) async fn handshake(
+    mut link: Link,
+    spec: Arc<ProcessSpec>,
+    request: &StartRequest,
+    dictionary: Option<&DictionaryFile>,
+) -> Result<ProcessDriver, AgentError> {
+    let begun = Instant::now();
+    let mut answer =
+        link.call("initialize", &introduction(&spec, request, dictionary, PROTOCOL_VERSION), spec.start_timeout).await;
+    if let Err(RequestError::Answer(refused)) = &answer {
+        // The agent may support only the older version, and reject the newer one.
+        tracing::debug!(agent = link.name(), message = refused.message, "agent process is asked once more");
+        let left = spec.start_timeout.saturating_sub(begun.elapsed());
+        let again = link.call("initialize", &introduction(&spec, request, dictionary, OLDEST_PROTOCOL), left).await;
+        answer = again.or(answer);
+    }
+    let answer = match answer {
+        Ok(answer) => answer,
+        Err(error) => return Err(start_error(&link, &spec, error)),
+    };
+    // Name and version are for people. A name that was cut inside an emoji does not matter for the work.
+    let info: AgentInfo = mended(answer.get(), |text| serde_json::from_str(text)).map_err(|error| {
+        link.protocol_error(&format!("answered `initialize` with a result that is not valid: {error}"))
+    })?;
+    if !(OLDEST_PROTOCOL..=PROTOCOL_VERSION).contains(&info.protocol) {
+        let what =
+            format!("speaks protocol {}, this node speaks {OLDEST_PROTOCOL} to {PROTOCOL_VERSION}", info.protocol);
+        return Err(link.protocol_error(&what));
+    }
+    pack(&mut link, &spec, &info, dictionary)?;
+    tracing::debug!(pid = link.pid(), agent = %request.agent, name = info.agent.name, "agent process is warm");
+    Ok(ProcessDriver::new(spec, link, info))
 }
 
 /// Packs everything that follows, if the child has chosen that.

@@ -13,8 +13,10 @@ use super::{
     ProcessSpec,
     protocol::{Message, REPORTS_SINCE, RpcError, parse_line, request_line},
     stderr_lines::StderrLines,
+    transport::Transport,
     wire::Wire,
 };
+use crate::remote::RemoteWire;
 
 /// A reason why a request has no result.
 #[derive(Debug)]
@@ -27,9 +29,9 @@ pub(super) enum RequestError {
     Broken(AgentError),
 }
 
-/// The connection to one child. Dropping it kills the child and everything that it started.
-pub(super) struct Link {
-    wire: Wire,
+/// The connection to one agent. Dropping it kills a child and everything that it started.
+pub(crate) struct Link {
+    wire: Transport,
     next_id: u64,
     /// Requests without an answer: at most a task and its cancellation.
     unanswered: Vec<u64>,
@@ -40,16 +42,30 @@ pub(super) struct Link {
 impl Link {
     /// Starts the child. `name` is part of the name of its directory.
     pub(super) async fn open(spec: Arc<ProcessSpec>, name: String) -> io::Result<Self> {
-        Ok(Self { wire: Wire::open(spec, name).await?, next_id: 1, unanswered: Vec::new(), reports: false })
+        Ok(Self::over(Transport::Process(Box::new(Wire::open(spec, name).await?))))
     }
 
-    /// Returns the child's process id.
-    pub(super) fn pid(&self) -> u32 {
+    /// Connects to an agent that dialled in.
+    pub(crate) const fn remote(wire: RemoteWire) -> Self {
+        Self::over(Transport::Remote(wire))
+    }
+
+    const fn over(wire: Transport) -> Self {
+        Self { wire, next_id: 1, unanswered: Vec::new(), reports: false }
+    }
+
+    /// Returns a future that resolves when the agent has said goodbye; a child never does.
+    pub(super) fn departure(&self) -> impl Future<Output = ()> + use<> {
+        self.wire.departure()
+    }
+
+    /// Returns the process id, if the agent is a child.
+    pub(super) fn pid(&self) -> Option<u32> {
         self.wire.pid()
     }
 
     /// Allows the child to write this much from now on. `occasion` describes when, for people.
-    pub(super) const fn allow(&mut self, bytes: usize, occasion: &'static str) {
+    pub(super) fn allow(&mut self, bytes: usize, occasion: &'static str) {
         self.wire.allow(bytes, occasion);
     }
 
@@ -72,7 +88,7 @@ impl Link {
     }
 
     /// Returns the bytes that went over the pipe so far.
-    pub(super) const fn traffic(&self) -> Traffic {
+    pub(super) fn traffic(&self) -> Traffic {
         self.wire.traffic()
     }
 

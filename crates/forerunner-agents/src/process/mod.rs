@@ -43,6 +43,7 @@ mod stderr_lines;
 mod task_error;
 #[cfg(test)]
 mod tests;
+mod transport;
 mod wire;
 
 pub(crate) use account::Account;
@@ -50,9 +51,11 @@ pub use builtin::{BuiltinAgentOptions, serve_stdio};
 pub(crate) use cleanup::{Owner, prepare as prepare_cleanup};
 pub use driver::ProcessDriver;
 pub use factory::ProcessFactory;
+pub(crate) use factory::handshake;
 pub(crate) use home::{HOME, HomeSpec};
+pub(crate) use link::Link;
 pub use protocol::{AgentInfo, AgentName, Capabilities, Compression, OLDEST_PROTOCOL, PROTOCOL_VERSION, code};
 pub(crate) use protocol::{mended, short};
 pub use sandbox::shield_node;
 pub use spec::{DEFAULT_ENV_PASS, ProcessLimits, ProcessSpec};
-pub(crate) use wire::{Wire, after};
+pub(crate) use wire::{Traffic, Wire, after};

@@ -52,6 +52,11 @@ impl StderrLines {
         Self(queue)
     }
 
+    /// The standard error of an agent elsewhere, which is not here.
+    pub(crate) fn of_nobody() -> Self {
+        Self::follow(Arc::default())
+    }
+
     /// Waits for the next lines. Dropping the future loses none.
     pub(crate) async fn next(&self) -> Vec<String> {
         loop {

@@ -7,6 +7,7 @@ use clap::Args;
 use forerunner_agents::process::shield_node;
 use forerunner_console::{Usage, output::Output};
 use forerunner_http::{Front, HttpControl, HttpServer};
+use forerunner_remote::RemoteFront;
 use forerunner_runtime::{Node, NodeSpec, PoolSpec, ThreadPlacement};
 use forerunner_store::Store;
 use tokio::task::JoinHandle;
@@ -204,7 +205,7 @@ impl Service {
 
 /// The protocols that the node speaks beside its own, on the same addresses.
 fn fronts() -> Vec<Box<dyn Front>> {
-    Vec::new()
+    vec![Box::new(RemoteFront::default())]
 }
 
 /// Opens a store, which migrates it to the newest schema.

@@ -62,7 +62,7 @@ pub fn title(text: &str) -> String {
 mod tests {
     use std::collections::BTreeSet;
 
-    use forerunner_agents::{HttpSpec, OpenAiSpec, SimulatedSpec, acp::AcpSpec, process::ProcessSpec};
+    use forerunner_agents::{HttpSpec, OpenAiSpec, RemoteSpec, SimulatedSpec, acp::AcpSpec, process::ProcessSpec};
     use forerunner_core::PoolName;
 
     use super::{
@@ -161,6 +161,9 @@ mod tests {
         let http = loaded(&example("http").expect("an example")).expect("valid");
         let AgentSpec::Http(http) = &only_pool(&http.config).1.agent else { panic!("an endpoint") };
         assert_eq!(*http, HttpSpec::new(&*http.url));
+        let remote = loaded(&example("remote").expect("an example")).expect("valid");
+        let AgentSpec::Remote(remote) = &only_pool(&remote.config).1.agent else { panic!("remote") };
+        assert_eq!(*remote, RemoteSpec::default());
     }
 
     #[test]

@@ -4,6 +4,7 @@ import asyncio
 import atexit
 import inspect
 import json
+import os
 import threading
 from typing import Any, Callable, Dict, List, Mapping, Optional, Sequence, TypeVar
 
@@ -74,10 +75,30 @@ class Agent:
         self._task = function
         return function
 
-    def serve(self) -> None:
-        """Serves the node that started this process, until the node stops it."""
+    def serve(
+        self,
+        pool: Optional[str] = None,
+        *,
+        server: Optional[str] = None,
+        token: Optional[str] = None,
+        token_file: Optional[str] = None,
+        cacert: Optional[str] = None,
+    ) -> None:
+        """Serves the node that started this process, until the node stops it.
+
+        With `pool`, or `FORERUNNER_POOL`, it dials in to a node instead, from anywhere, and serves that pool
+        (`kind = "remote"`) until SIGTERM. The other arguments are those of `Client`.
+        """
         self._function()
-        run_forever(self, Pipe(*claim_standard_streams()))
+        pool = pool or os.environ.get("FORERUNNER_POOL")
+        if not pool:
+            run_forever(self, Pipe(*claim_standard_streams()))
+            return
+        # A process that a node started needs no sockets.
+        from .dial_forever import dial_forever
+        from .transport import Transport
+
+        dial_forever(self, Transport(server, token, token_file, cacert, 30.0, 60.0), pool)
 
     def test(
         self,

@@ -4,7 +4,7 @@ import json
 import os
 import sys
 import threading
-from typing import Any, BinaryIO, Dict, Iterator, Optional, Tuple
+from typing import Any, BinaryIO, Dict, Iterator, Optional, Protocol, Tuple
 
 from .context import encode
 
@@ -34,6 +34,24 @@ class Limits:
         given = limits or {}
         self.line_bytes: int = given.get("max_line_bytes", 1 << 20)
         self.output_bytes: int = given.get("max_output_bytes", 16 << 20)
+
+
+class Lines(Protocol):
+    """What a server reads requests from, and writes messages to."""
+
+    limits: Limits
+
+    def requests(self) -> Iterator[Dict[str, Any]]:
+        """Yields the requests of the node until its end."""
+
+    def begin_task(self) -> None:
+        """Begins to count the bytes of another task."""
+
+    def room(self) -> int:
+        """Returns how long a line may be, for the node to accept it."""
+
+    def send(self, message: Dict[str, Any], room: Optional[int] = None) -> bool:
+        """Sends a message, unless it is longer than `room`. Returns whether it was sent."""
 
 
 class Pipe:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Dict, List, Optional
 
 from .context import Contexts, MissingContext, difference, encode
 from .errors import AgentError, TooLarge
-from .pipe import Limits, Pipe
+from .pipe import Limits, Lines, Pipe
 from .question import TaskWaits
 from .run import Run, is_async
 from .task import Task
@@ -28,11 +28,14 @@ _ANSWER_ROOM = 16_384
 #: Characters of an error's message; clients see the first 1,000.
 _MESSAGE_CHARACTERS = 1_000
 
+#: Characters of a line of the log; the node cuts it after 1 KiB.
+_LINE_CHARACTERS = 1_024
+
 
 class Server:
     """Runs an agent on a pipe until the node stops it."""
 
-    def __init__(self, agent: "Agent", pipe: Pipe) -> None:
+    def __init__(self, agent: "Agent", pipe: Lines) -> None:
         self._agent, self._pipe = agent, pipe
         self._contexts = Contexts()
         self._run: Optional[Run] = None
@@ -178,6 +181,13 @@ class Server:
         if not self._pipe.send({"method": method, "params": params}, self._pipe.room() - _ANSWER_ROOM):
             raise TooLarge(f"the task has sent its {self._pipe.limits.output_bytes} bytes of output; send less, or raise "
                            "max_output_bytes of the pool")
+
+    def log(self, line: str) -> None:
+        """Writes a line to the log of the task that runs, if one does and there is room."""
+        run = self._run
+        if run is not None and self._protocol >= _REPORTS_SINCE:
+            params = {"task": run.task_id, "text": line[:_LINE_CHARACTERS]}
+            self._pipe.send({"method": "log", "params": params}, self._pipe.room() - _ANSWER_ROOM)
 
     def _cancel(self, request: Dict[str, Any]) -> None:
         run = self._run

@@ -6,7 +6,7 @@ import os
 import random
 import ssl
 import time
-from typing import Any, Dict, Mapping, NamedTuple, Optional
+from typing import Any, Dict, Mapping, NamedTuple, Optional, Tuple
 from urllib.parse import urlsplit
 
 from .errors import ApiError, Unreachable
@@ -128,6 +128,10 @@ class Transport:
         except BaseException:
             connection.close()
             raise
+
+    def address(self, path: str) -> "Tuple[str, Dict[str, str], Optional[ssl.SSLContext]]":
+        """Returns the address of a call, its headers, and the settings of TLS if it has any."""
+        return self.server + path, self._authorization(), self._context() if self._secure else None
 
     def _context(self) -> ssl.SSLContext:
         if self._tls is None:

@@ -23,6 +23,9 @@ use crate::{
     queue::messages::{Ran, Settle, SettleDone},
 };
 
+/// How long an agent that said goodbye may take to end.
+const DEPARTURE_GRACE: Duration = Duration::from_secs(5);
+
 /// Owns one warm instance and the context that is resident in it.
 ///
 /// `Run` → attempt → `Settle` → `SettleDone` → `AgentReady`. An agent with a resident context takes the next task only
@@ -193,10 +196,13 @@ impl AgentActor {
 
     fn on_watch_ended(&mut self, death: Option<AgentError>, ctx: &mut Context<Self>) {
         if let Some(error) = death {
-            let reason = error.message().to_owned();
+            let (reason, departed) = (error.message().to_owned(), error.is_departure());
             if let Some(current) = self.current.take() {
                 // The task arrived as the instance ended: its attempt never began.
                 self.settle_unbegun(&current.task);
+            }
+            if departed {
+                return self.end(None, DEPARTURE_GRACE, ctx);
             }
             return self.end(Some(reason), Duration::ZERO, ctx);
         }

@@ -17,6 +17,8 @@ pub struct AgentError {
     log: Option<String>,
     /// Whether what the agent depends on is to blame.
     dependency: Option<DependencyFault>,
+    /// Whether the agent went as it had announced, which is no failure.
+    departed: bool,
 }
 
 impl AgentError {
@@ -59,6 +61,11 @@ impl AgentError {
         Self { kind: ErrorKind::AgentLost, usable: false, ..Self::retryable(message) }
     }
 
+    /// The idle agent went as it had announced. The pool replaces it, and counts no failure.
+    pub fn departed(message: impl Into<String>) -> Self {
+        Self { departed: true, ..Self::lost(message) }
+    }
+
     /// The agent broke the protocol or a bound and is no longer trusted. The task is retried on another agent.
     pub fn protocol(message: impl Into<String>) -> Self {
         Self { kind: ErrorKind::AgentProtocol, usable: false, ..Self::retryable(message) }
@@ -66,7 +73,7 @@ impl AgentError {
 
     /// An error of any kind. `usable` is whether the agent can take another task.
     pub fn new(kind: ErrorKind, message: impl Into<String>, retryable: bool, usable: bool) -> Self {
-        Self { kind, message: message.into(), retryable, usable, log: None, dependency: None }
+        Self { kind, message: message.into(), retryable, usable, log: None, dependency: None, departed: false }
     }
 
     /// Adds the last lines that the agent wrote to standard error. They are stored with the attempt.
@@ -107,6 +114,11 @@ impl AgentError {
     /// Returns whether the agent can take another task.
     pub const fn is_agent_usable(&self) -> bool {
         self.usable
+    }
+
+    /// Returns whether the agent went as it had announced.
+    pub const fn is_departure(&self) -> bool {
+        self.departed
     }
 
     /// Returns the outcome of the attempt.

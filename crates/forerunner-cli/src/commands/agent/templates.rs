@@ -18,8 +18,8 @@ const TYPESCRIPT: Files = files!("templates/typescript/":
 const RUST: Files = files!("templates/rust/": "Cargo.toml" "README.md");
 
 const PYTHON_PACKAGE: Files = files!("../../../../forerunner-python/src/forerunner/":
-    "__init__.py" "agent.py" "async_client.py" "client.py" "context.py" "errors.py" "pipe.py" "py.typed"
-    "question.py" "run.py" "server.py" "sse.py" "task.py" "transport.py" "views.py");
+    "__init__.py" "agent.py" "async_client.py" "client.py" "context.py" "dial.py" "dial_forever.py" "errors.py" "pipe.py"
+    "py.typed" "question.py" "run.py" "server.py" "sse.py" "task.py" "transport.py" "views.py" "websocket.py");
 
 const TYPESCRIPT_PACKAGE: Files = files!("../../../../forerunner-typescript/dist/":
     "agent.d.ts" "agent.js" "client.d.ts" "client.js" "context.d.ts" "context.js" "errors.d.ts" "errors.js"
