@@ -226,7 +226,7 @@ impl Attempt {
         let end = wait_for(&mut run, &self.cancel, limit, self.deps.pool.settings.task.cancel_grace).await;
         drop(run);
         let answer = self.ending().valid(self.answer(end, until_deadline));
-        let can_reuse_cancel = returned.as_ref().is_some_and(|cx: &Box<AgentContext>| !cx.is_cancellation_lent());
+        let can_reuse_cancel = returned.as_ref().is_some_and(|cx| !cx.is_cancellation_lent());
         let report = self.ending().report(returned.as_deref_mut());
         let question = returned.as_mut().and_then(|cx| cx.take_question());
         let finished = self.finish_with(begun, answer, question, None);
