@@ -2,11 +2,11 @@
 
 use std::{
     collections::{HashMap, VecDeque},
+    hash::{BuildHasher, RandomState},
     sync::{Arc, LazyLock, Weak},
     time::Duration,
 };
 
-use forerunner_core::{AgentId, Timestamp};
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -29,7 +29,16 @@ pub struct Hub {
 struct Inside {
     lobbies: HashMap<String, Lobby>,
     sessions: HashMap<String, Weak<Session>>,
-    count: u128,
+    count: u64,
+    /// Makes ids that no other process makes, and that nobody guesses.
+    random: RandomState,
+}
+
+impl Inside {
+    fn next_id(&mut self) -> String {
+        self.count += 1;
+        format!("{:016x}{:016x}", self.random.hash_one(self.count), self.random.hash_one(!self.count))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -67,8 +76,7 @@ impl Hub {
         if lobby.waiting.len() >= MOST_WAITING {
             return Err(NoRoom);
         }
-        inside.count += 1;
-        let id = AgentId::from_parts(Timestamp::default(), inside.count).to_string();
+        let id = inside.next_id();
         let name = format!("remote agent {name}");
         let session = Arc::new(Session::new(id.clone(), name, WAITING));
         inside.sessions.insert(key(pool, &id), Arc::downgrade(&session));

@@ -226,6 +226,9 @@ fn as_many_agents_wait_as_there_is_room_for() {
     assert!(hub.accept("other", "test", None).is_ok());
     waiting.pop();
     assert!(hub.accept(POOL, "test", None).is_ok());
+    let another = Hub::default();
+    let ids = |hub: &Hub| hub.accept("other", "test", None).unwrap().hello();
+    assert_ne!(ids(&hub), ids(&another), "an agent of a node that restarts does not find the session of another");
     let foreign = hub.accept("other", "test", Some(("no such session", 7))).unwrap();
     assert!(foreign.hello().contains("\"received\":0"));
     drop(Arc::new(waiting));
