@@ -100,10 +100,16 @@ impl Permission {
         kinds.iter().find_map(|kind| self.options.iter().find(|option| option.kind == *kind))
     }
 
-    /// What is the same when an agent asks the same once more, in another session.
-    pub fn fingerprint(&self) -> String {
+    /// Whether an answer with the option of this id grants it.
+    pub fn is_grant(&self, id: &str) -> bool {
+        self.options.iter().any(|option| option.option_id == id && option.kind.starts_with("allow"))
+    }
+
+    /// What is the same when an agent asks the same once more, in another session with another working directory.
+    pub fn fingerprint(&self, cwd: &str) -> String {
         let input = self.input.as_ref().map(Value::to_string).unwrap_or_default();
-        forerunner_context::ItemHash::of(format!("{}\n{}\n{input}", self.tool, self.title).as_bytes()).to_string()
+        let asked = format!("{}\n{}\n{input}", self.tool, self.title).replace(cwd, ".");
+        forerunner_context::ItemHash::of(asked.as_bytes()).to_string()
     }
 }
 
@@ -208,7 +214,14 @@ mod tests {
                 "options":[{"optionId":"n","name":"No","kind":"reject_once"}]}"#,
         );
         assert_eq!((second.title.as_str(), second.tool.as_str()), ("Run touch a", "execute"));
-        assert_ne!(first.fingerprint(), second.fingerprint());
+        assert_ne!(first.fingerprint("/w"), second.fingerprint("/w"));
+        let elsewhere = permission(
+            r#"{"sessionId":"t","toolCall":{"toolCallId":"2","title":"touch a","kind":"execute","rawInput":{"command":"touch a","cwd":"/v"}},
+                "options":[]}"#,
+        );
+        let here = Permission { input: Some(serde_json::json!({"command": "touch a", "cwd": "/w"})), ..first.clone() };
+        assert_eq!(here.fingerprint("/w"), elsewhere.fingerprint("/v"), "the working directory does not matter");
+        assert!(first.is_grant("y") && !second.is_grant("n"));
         assert!(Permission::read(&serde_json::from_str::<Box<RawValue>>("[]").unwrap()).is_none());
     }
 

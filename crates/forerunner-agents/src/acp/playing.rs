@@ -51,7 +51,8 @@ impl AcpDriver {
         let Some(option) = answer.and_then(|answer| answer.read::<String>().ok()) else { return Ok(None) };
         let mut held = self.held.remove(at);
         self.connection.answer_permission(&held.permission, Some(&option))?;
-        drop(held.turn.step(TurnEvent::Replied, Instant::now()));
+        let granted = held.turn.open_permission().is_some_and(|(_, permission)| permission.is_grant(&option));
+        drop(held.turn.step(TurnEvent::Replied(granted), Instant::now()));
         Ok(Some(held))
     }
 
@@ -97,7 +98,9 @@ impl AcpDriver {
                         match self.decide(&permission, session, attempt) {
                             Decision::Reply(option) => {
                                 self.connection.answer_permission(&id, option.as_deref())?;
-                                actions.extend(turn.step(TurnEvent::Replied, Instant::now()).into_iter().rev());
+                                let granted = option.is_some_and(|option| permission.is_grant(&option));
+                                actions
+                                    .extend(turn.step(TurnEvent::Replied(granted), Instant::now()).into_iter().rev());
                             }
                             Decision::Ask => {
                                 return self.ask(session, turn, prompt, (id, permission), attempt, cx).await;
@@ -204,11 +207,12 @@ impl AcpDriver {
     }
 
     fn decide(&self, permission: &Permission, session: &Session, attempt: &AttemptRequest) -> Decision {
-        if let Some(option) = known_answer(&attempt.requests, permission) {
+        let cwd = session.cwd.to_string_lossy();
+        if let Some(option) = known_answer(&attempt.requests, permission, &cwd) {
             return Decision::Reply(Some(option));
         }
         let option = |allow| Decision::Reply(permission.option(allow).map(|option| option.option_id.clone()));
-        match decide(permission, self.spec.permissions, &self.spec.rules, &session.cwd.to_string_lossy()) {
+        match decide(permission, self.spec.permissions, &self.spec.rules, &cwd) {
             PermissionMode::Allow => option(true),
             PermissionMode::Deny => option(false),
             PermissionMode::Ask if permission.options.is_empty() => Decision::Reply(None),
@@ -226,7 +230,8 @@ impl AcpDriver {
         attempt: &AttemptRequest,
         cx: &AgentContext,
     ) -> Result<Played, AgentError> {
-        let question = Box::new(question(&permission, self.spec.waiting_timeout));
+        let cwd = session.cwd.to_string_lossy();
+        let question = Box::new(question(&permission, &cwd, self.spec.waiting_timeout));
         let Some(context) = cx.id().cloned() else {
             self.end_turn(session, turn, prompt).await?;
             self.close(session).await;
@@ -259,8 +264,8 @@ fn answered(result: Result<Box<RawValue>, RpcError>) -> TurnEvent {
 }
 
 /// The answer that a person gave to the same question in an attempt before, as an option of this permission.
-fn known_answer(requests: &[AgentRequest], permission: &Permission) -> Option<String> {
-    let fingerprint = permission.fingerprint();
+fn known_answer(requests: &[AgentRequest], permission: &Permission, cwd: &str) -> Option<String> {
+    let fingerprint = permission.fingerprint(cwd);
     let same = requests.iter().rev().find(|request| request.fingerprint == fingerprint && request.answer.is_some())?;
     let given: String = same.answer.as_ref()?.read().ok()?;
     let kind = same.options.iter().find(|option| option.id == given).map(|option| option.kind.as_str());
@@ -270,7 +275,7 @@ fn known_answer(requests: &[AgentRequest], permission: &Permission) -> Option<St
     Some(option.option_id.clone())
 }
 
-fn question(permission: &Permission, timeout: std::time::Duration) -> Question {
+fn question(permission: &Permission, cwd: &str, timeout: std::time::Duration) -> Question {
     let input = permission.input.as_ref().map(|input| match input.to_string() {
         text if text.len() <= SHOWN_INPUT_BYTES => input.clone(),
         text => Value::from(format!("{}… {} bytes in all", cut(&text), text.len())),
@@ -287,7 +292,7 @@ fn question(permission: &Permission, timeout: std::time::Duration) -> Question {
         options: permission.options.iter().map(option).collect(),
         schema: None,
         details: Payload::mended_value(&details).ok(),
-        fingerprint: permission.fingerprint(),
+        fingerprint: permission.fingerprint(cwd),
         timeout,
     }
 }

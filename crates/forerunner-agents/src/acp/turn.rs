@@ -39,8 +39,8 @@ pub(super) enum TurnEvent {
     Answered(Result<Option<StopReason>, RpcError>),
     /// The agent asks for a permission. The id is that of its request.
     Asked(Box<RawValue>, Permission),
-    /// The permission was answered.
-    Replied,
+    /// The oldest open permission was answered, and whether it was granted.
+    Replied(bool),
     /// The node cancels the turn.
     Cancel,
 }
@@ -74,6 +74,8 @@ pub(super) struct TurnMachine {
     usage: BTreeMap<String, u64>,
     failure: Option<String>,
     is_cancelled: bool,
+    /// Whether a permission of it was refused.
+    was_refused: bool,
     /// Texts with which a message of the agent's adapter begins.
     notices: Arc<[String]>,
     stall_timeout: Duration,
@@ -96,6 +98,7 @@ impl TurnMachine {
             usage: BTreeMap::new(),
             failure: None,
             is_cancelled: false,
+            was_refused: false,
             notices,
             stall_timeout,
             last_at: now,
@@ -137,6 +140,11 @@ impl TurnMachine {
         self.is_cancelled
     }
 
+    /// Whether a permission of it was refused.
+    pub const fn was_refused(&self) -> bool {
+        self.was_refused
+    }
+
     /// When the turn counts as stalled, unless the agent reports something. A tool may take as long as it needs, and so may
     /// a person.
     pub fn stalls_at(&self) -> Option<Instant> {
@@ -162,7 +170,7 @@ impl TurnMachine {
                 self.state = TurnState::RequiresAction;
                 if self.asked.len() == 1 { vec![TurnAction::Decide] } else { Vec::new() }
             }
-            TurnEvent::Replied => self.on_replied(),
+            TurnEvent::Replied(granted) => self.on_replied(granted),
             TurnEvent::Cancel if self.is_cancelled => Vec::new(),
             TurnEvent::Cancel => {
                 self.is_cancelled = true;
@@ -173,7 +181,8 @@ impl TurnMachine {
         }
     }
 
-    fn on_replied(&mut self) -> Vec<TurnAction> {
+    fn on_replied(&mut self, granted: bool) -> Vec<TurnAction> {
+        self.was_refused |= !granted;
         if !self.asked.is_empty() {
             self.asked.remove(0);
         }
@@ -376,7 +385,7 @@ mod tests {
         assert_eq!(names(&turn.step(TurnEvent::Asked(id(1), permission()), now)), ["decide"]);
         assert!(turn.step(TurnEvent::Asked(id(2), permission()), now).is_empty());
         assert_eq!((turn.state(), turn.stalls_at()), (&TurnState::RequiresAction, None));
-        assert_eq!(names(&turn.step(TurnEvent::Replied, now)), ["decide"]);
+        assert_eq!(names(&turn.step(TurnEvent::Replied(true), now)), ["decide"]);
         assert_eq!(names(&turn.step(TurnEvent::Cancel, now)), ["cancel", "dismiss 2"]);
         assert_eq!(names(&turn.step(TurnEvent::Asked(id(3), permission()), now)), ["dismiss 3"]);
         assert!(turn.step(TurnEvent::Cancel, now).is_empty(), "once");
@@ -408,7 +417,7 @@ mod tests {
             1 => tool(ToolStatus::Open),
             2 => tool(ToolStatus::Ended),
             3 => TurnEvent::Asked(id(1), permission()),
-            4 => TurnEvent::Replied,
+            4 => TurnEvent::Replied(true),
             5 => TurnEvent::Cancel,
             6 => TurnEvent::Update(Update::State(Activity::Running)),
             7 => idle(None),

@@ -31,6 +31,10 @@ pub(super) fn failure(turn: &TurnMachine, failures: &[String], retries_refusals:
             StopReason::Refusal => {
                 Some(AgentError::fatal("the agent refuses to continue: it ended the turn with `refusal`"))
             }
+            // Codex ends a turn so, and others go on without the tool.
+            StopReason::Cancelled if turn.was_refused() => {
+                Some(AgentError::fatal("the agent ended the turn because a permission was refused"))
+            }
             StopReason::Cancelled => Some(AgentError::retryable("the agent cancelled the turn without a request")),
             StopReason::Error(why) => Some(AgentError::retryable(format!("the turn failed: {}", short(why)))),
             StopReason::EndTurn | StopReason::MaxTokens | StopReason::MaxTurnRequests | StopReason::Other(_) => {
@@ -104,6 +108,8 @@ mod tests {
             (vec![text("no"), end(StopReason::Refusal)], false, fatal),
             (vec![text("no"), end(StopReason::Refusal)], true, retry),
             (vec![text("x"), end(StopReason::Cancelled)], false, retry),
+            (vec![TurnEvent::Replied(false), end(StopReason::Cancelled)], false, fatal),
+            (vec![TurnEvent::Replied(true), end(StopReason::Cancelled)], false, retry),
             (vec![text("x"), end(StopReason::Error("503".into()))], false, retry),
             (
                 vec![text("x"), TurnEvent::Cancel, end(StopReason::EndTurn)],
