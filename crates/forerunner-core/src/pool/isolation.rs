@@ -109,6 +109,8 @@ mod tests {
                 pool.step(ready(agent), at(round));
             }
         }
+        run(&mut pool, of("b", 2), at(9));
+        pool.step(ready(b), at(9));
         let c = run(&mut pool, of("c", 3), at(10));
         assert!(![a, b].contains(&c), "one that serves nobody before one of another tenant");
         assert_eq!(run(&mut pool, of("c", 4), at(10)), a, "then the one that is idle for longest");

@@ -14,7 +14,7 @@ use utoipa::{
 pub(crate) struct ProblemSchema;
 
 /// Members of some kinds; `/problems` and the manual list the kinds.
-const TEXTS: [(&str, &str); 14] = [
+const TEXTS: [(&str, &str); 15] = [
     ("field", "The field that is not known, or whose value cannot be read."),
     ("nearest", "The known field nearest to it."),
     ("header", "The header that is not acceptable."),
@@ -28,6 +28,7 @@ const TEXTS: [(&str, &str); 14] = [
     ("needs", "What the call needs, and the key does not have."),
     ("key", "The id of the key it is about."),
     ("name", "The name of that key."),
+    ("limited", "What is limited of the tenant or the key: `rate`, `key_rate`, `tasks` or `bytes`."),
     ("store", "The kind of store."),
 ];
 const NUMBERS: [(&str, &str); 10] = [
