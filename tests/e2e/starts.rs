@@ -7,9 +7,9 @@ use serde_json::json;
 
 const SOON: Duration = Duration::from_secs(120);
 
-/// An agent that is ready half a second after it gets a lock, which all agents of the folder share. Answers every call alike.
+/// An agent that is ready half a second after it gets the lock of the file in its argument. Answers every call alike.
 const LOCKED_AGENT: &str = r#"
-exec 9>lock
+exec 9>"$1"
 flock 9
 sleep 0.5
 flock -u 9
@@ -27,7 +27,10 @@ done
 #[actix_rt::test]
 async fn a_pool_of_processes_that_wait_for_a_lock_starts_few_at_once() {
     let settings = "min = 14\nmax = 40";
-    let site = Site::new().with("", &[Pool::of("work", ["/bin/sh", "-c", LOCKED_AGENT]).set(settings)]);
+    let site = Site::new();
+    let lock = site.path("lock");
+    let argv = ["/bin/sh", "-c", LOCKED_AGENT, "agent", lock.to_str().expect("text")];
+    let site = site.with("", &[Pool::of("work", argv).set(settings)]);
     let service = site.serve().await;
     let client = service.client();
     let ready = async |count: u32| {
