@@ -347,28 +347,31 @@ impl<'a> Writer<'a> {
                 self.link = Some(link);
                 Ok(unread)
             }
-            Err(failure) => {
-                let is_about_names = matches!(&failure, Failure::Undone(fault) if fault.is_about_names());
-                if is_about_names && !link.has_session && self.naming != Naming::Never {
-                    tracing::warn!(
-                        reason = failure.explain().to_string(),
-                        "prepared statements do not survive the connection pooler; using unprepared statements"
-                    );
-                    self.naming = Naming::Never;
-                }
-                match !is_about_names && failure.leaves_connection() {
-                    true => self.link = Some(link),
-                    false => link.discard(),
-                }
-                Err(match failure {
-                    Failure::Unknown(fault) if requests.iter().all(|request| request.class().only_reads) => {
-                        Failure::Broken(fault)
-                    }
-                    // What may be forgotten may as well be undone.
-                    Failure::Unknown(fault) if may_forget => Failure::Undone(fault),
-                    failure => failure,
-                })
+            Err(failure) => Err(self.after_failure(link, failure, requests, may_forget)),
+        }
+    }
+
+    /// Decides whether the connection of a failed group stays in use, and what the failure means for its callers.
+    fn after_failure(&mut self, link: Link, failure: Failure, requests: &[&mut Request], may_forget: bool) -> Failure {
+        let is_about_names = matches!(&failure, Failure::Undone(fault) if fault.is_about_names());
+        if is_about_names && !link.has_session && self.naming != Naming::Never {
+            tracing::warn!(
+                reason = failure.explain().to_string(),
+                "prepared statements do not survive the connection pooler; using unprepared statements"
+            );
+            self.naming = Naming::Never;
+        }
+        match !is_about_names && failure.leaves_connection() {
+            true => self.link = Some(link),
+            false => link.discard(),
+        }
+        match failure {
+            Failure::Unknown(fault) if requests.iter().all(|request| request.class().only_reads) => {
+                Failure::Broken(fault)
             }
+            // What may be forgotten may as well be undone.
+            Failure::Unknown(fault) if may_forget => Failure::Undone(fault),
+            failure => failure,
         }
     }
 
