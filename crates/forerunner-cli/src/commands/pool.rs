@@ -38,7 +38,7 @@ pub enum PoolCommand {
     /// Show what other objectives would have cost in the pool's own last day.
     WhatIf(WhatIfArgs),
     /// Teach a running pool from a recording, or from another pool with the same agents.
-    Learn(learn::LearnArgs),
+    Learn(Box<learn::LearnArgs>),
 }
 
 /// Which pool.
@@ -104,7 +104,7 @@ pub async fn run(command: PoolCommand, out: &Output) -> anyhow::Result<()> {
             out.show(&agents, || render_agents(&agents))
         }
         PoolCommand::WhatIf(args) => what_if(args, out).await,
-        PoolCommand::Learn(args) => learn::run(args, out).await,
+        PoolCommand::Learn(args) => learn::run(*args, out).await,
         PoolCommand::Resize(args) => resize(args, out).await,
     }
 }

@@ -214,8 +214,15 @@ async fn first_token(driver: &mut dyn Driver, args: &AgentsArgs, begun: Instant)
     let now = SystemClock.now();
     let task = TaskId::from_parts(now, u128::from(std::process::id()));
     let input = Payload::from_value(&args.prompt)?;
-    let request =
-        AttemptRequest { task, attempt: 1, depth: 0, input, deadline: now + args.limit, requests: Vec::new(), traceparent: None };
+    let request = AttemptRequest {
+        task,
+        attempt: 1,
+        depth: 0,
+        input,
+        deadline: now + args.limit,
+        requests: Vec::new(),
+        traceparent: None,
+    };
     let first = Arc::new(OnceLock::new());
     let sink = Box::new(FirstToken { begun, seconds: Arc::clone(&first) });
     let mut cx = AgentContext::new(task, None, 0, Snapshot::new(), CancellationToken::new(), sink);
