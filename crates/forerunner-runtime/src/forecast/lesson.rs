@@ -109,7 +109,7 @@ pub(crate) fn key(pool: &PoolName) -> String {
 
 #[cfg(test)]
 mod tests {
-    use forerunner_store::{ClusterStore, MemoryStore};
+    use forerunner_store::{MemoryStore, SettingsStore};
 
     use super::*;
 
