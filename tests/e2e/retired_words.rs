@@ -123,7 +123,6 @@ const RETIRED: &[&str] = &[
     "log_redrive",
     "TOLD_BELOW",
     "told_by",
-    "Waited",
     "FIRST_LOOK",
     // Forecast, simulator, laboratory, service, HTTP and command line, second pass.
     "Pace",
@@ -152,7 +151,7 @@ const RETIRED: &[&str] = &[
     "may_look",
     "held_at",
     "held_micros",
-    "waiting_tasks",
+    "held_tasks",
     "give_back_if_idle",
     "keeps_timeline",
     "keep_metrics",
