@@ -350,6 +350,8 @@ impl AgentActor {
             tracing::warn!(pool = %self.deps.pool.name, agent = %self.guard.agent, reason, "an agent ended unexpectedly");
         }
         self.guard.reason = reason;
+        // The stop may take its grace.
+        self.guard.release_rest();
         match self.driver.take() {
             None => ctx.stop(),
             Some(driver) => {
