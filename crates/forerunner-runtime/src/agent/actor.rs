@@ -219,7 +219,9 @@ impl AgentActor {
             self.deleted_contexts.drain(..).for_each(|context| driver.forget(&context));
         }
         if !self.released_tasks.is_empty() {
-            self.released_tasks.drain(..).for_each(|task| driver.release(task));
+            // A question that the instance closed meanwhile needs no release.
+            let waiting = driver.waiting_tasks();
+            self.released_tasks.drain(..).filter(|task| waiting.contains(task)).for_each(|task| driver.release(task));
         }
     }
 
