@@ -80,11 +80,11 @@ pub static PRESETS: &[Preset] = &[
         session_files: &[".vibe/logs/session/session_*{session:8}*/*"],
         ..PLAIN
     },
+    // `session/load` succeeds in another process, and the conversation is forgotten, so its files do not travel.
     Preset {
         name: "pi",
         argv: &["pi-acp"],
         env: &[("PI_OFFLINE", "1"), ("PI_SKIP_VERSION_CHECK", "1")],
-        session_files: &[".pi/agent/sessions/*/*{session}.jsonl", ".pi/pi-acp/session-map.json"],
         starts_process_per_session: true,
         ..PLAIN
     },

@@ -35,7 +35,8 @@ def path(session):
 
 
 def remember(session, who, words):
-    SESSIONS[session].append([who, words])
+    # The session may have been closed meanwhile.
+    SESSIONS.setdefault(session, []).append([who, words])
     if "no-files" not in PLAY:
         os.makedirs(ROOT, exist_ok=True)
         with open(path(session), "a") as file:
