@@ -37,7 +37,7 @@ fn succeeded() -> Next {
 }
 
 fn accept(store: &MemoryStore, task: Arc<Task>) -> EnqueueOutcome {
-    store.enqueue_now(task, None, Bounds::default()).unwrap().unwrap()
+    store.enqueue_now(task, None, Bounds::default(), None).unwrap().unwrap()
 }
 
 #[test]
@@ -48,8 +48,9 @@ fn a_row_is_changed_in_place_while_nobody_else_refers_to_it() {
     assert!(matches!(accept(&store, submitted), EnqueueOutcome::New { claimable: true, .. }));
     let leased = store.claim_now(&claim(9)).unwrap().remove(0);
     assert_eq!((Arc::as_ptr(&leased), leased.state, leased.attempt), (row, TaskState::Running, 1));
-    let settlement = settlement(&leased, succeeded());
-    let (settled, ended) = store.settle_now(leased, settlement).unwrap().unwrap();
+    let mut settlement = settlement(&leased, succeeded());
+    let ended = store.settle_now(leased, &mut settlement).unwrap().unwrap();
+    let (settled, ended) = (ended.settled, ended.row);
     assert_eq!((settled.state, settled.claimable), (TaskState::Succeeded, 0));
     assert_eq!((Arc::as_ptr(&ended), ended.output.as_ref().map(Payload::as_str)), (row, Some("7")));
 }
@@ -60,8 +61,9 @@ async fn who_refers_to_a_row_sees_it_as_it_was() {
     let submitted = task(1);
     accept(&store, submitted.clone());
     let leased = store.claim_now(&claim(9)).unwrap().remove(0);
-    let released = settlement(&leased, Next::Release);
-    let (settled, waiting) = store.settle_now(leased.clone(), released).unwrap().unwrap();
+    let mut released = settlement(&leased, Next::Release);
+    let after = store.settle_now(leased.clone(), &mut released).unwrap().unwrap();
+    let (settled, waiting) = (after.settled, after.row);
     assert_eq!((settled.state, settled.claimable), (TaskState::Queued, 1));
     let states = [&submitted, &leased, &waiting].map(|row| (row.state, row.attempt));
     assert_eq!(states, [(TaskState::Queued, 0), (TaskState::Running, 1), (TaskState::Queued, 0)]);
@@ -75,16 +77,16 @@ async fn what_is_refused_changes_nothing() {
         let key = Some(IdempotencyKey::new("order-7").unwrap());
         Arc::new(Task { idempotency_key: key, ..Task::clone(&task(number)) })
     };
-    let submit = |number, body| store.enqueue_now(keyed(number), Some([body; 32]), Bounds::default()).unwrap();
+    let submit = |number, body| store.enqueue_now(keyed(number), Some([body; 32]), Bounds::default(), None).unwrap();
     assert!(matches!(submit(1, 1), Ok(EnqueueOutcome::New { .. })));
     assert!(matches!(submit(2, 1), Ok(EnqueueOutcome::Known(known)) if known.id == task(1).id));
     assert!(matches!(submit(3, 2), Err(Refusal::KeyReused { .. })));
     let leased = store.claim_now(&claim(9)).unwrap().remove(0);
-    let stale = Settlement { epoch: LeaseEpoch(leased.epoch.0 + 1), ..settlement(&leased, succeeded()) };
-    assert!(store.settle_now(leased.clone(), stale).unwrap().is_err());
+    let mut stale = Settlement { epoch: LeaseEpoch(leased.epoch.0 + 1), ..settlement(&leased, succeeded()) };
+    assert!(store.settle_now(leased.clone(), &mut stale).unwrap().is_err());
     assert_eq!(store.task(leased.id).await.unwrap().map(|task| task.state), Some(TaskState::Running));
     store.close().await.unwrap();
-    let closed = store.enqueue_now(task(4), None, Bounds::default());
+    let closed = store.enqueue_now(task(4), None, Bounds::default(), None);
     assert!(matches!(closed, Err(StoreError::Closed { .. })), "{closed:?}");
     assert!(matches!(store.claim_now(&claim(1)), Err(StoreError::Closed { .. })));
 }
