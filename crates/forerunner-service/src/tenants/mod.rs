@@ -162,7 +162,7 @@ impl Exceeded {
             Self::Rate { limit, wait_s } | Self::KeyRate { limit, wait_s } => {
                 let per_s = limit.per_s();
                 let detail = format!("{who} may submit {per_s} tasks a second; submit fewer, or retry later");
-                (detail, Value::from(per_s), wait_s)
+                (detail, Value::from(limit.burst()), wait_s)
             }
             Self::Tasks { there, limit } => {
                 let detail = format!("{who} has {there} unfinished tasks, limit {limit}; retry once some have ended");
