@@ -125,10 +125,6 @@ done
 step "packages for Python and TypeScript"
 tests/packages.sh
 
-# Two agents as their makers ship them. Without a registry their tests do nothing, unless CI is 1.
-step "coding agents"
-tests/coding-agents/install.sh || [ "${CI:-}" != 1 ] || fail "the coding agents could not be installed"
-
 # They start the program, so it is built first, and seen to be.
 step "the program"
 cargo build --locked -p forerunner-cli
@@ -150,6 +146,16 @@ else
 fi
 rmdir "$probe"
 [ "${#rights[@]}" -eq 0 ] || cargo test --locked -p forerunner-e2e --test e2e -- --ignored "${rights[@]}"
+
+# Two agents as their makers ship them. Each has the machine for itself: they take seconds of processor time to start.
+step "coding agents"
+if tests/coding-agents/install.sh; then
+    cargo test --locked -p forerunner-e2e --test e2e -- --ignored --test-threads 1 acp_real::opencode acp_real::codex acp_real::measure
+elif [ "${CI:-}" = 1 ]; then
+    fail "the coding agents could not be installed"
+else
+    echo "the coding agents could not be installed: their tests stay ignored"
+fi
 
 step "end-to-end tests"
 # The library first, the end-to-end tests last: their summary is the last line.
