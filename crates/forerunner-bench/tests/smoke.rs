@@ -22,7 +22,7 @@ fn quick(measure: Measurement, name: &str, units: &[Unit]) -> Report {
 
 #[test]
 fn tasks_in_process_are_measured_with_throughput_and_round_trips() {
-    let report = quick(forerunner_bench::in_process, "in-process", &[Unit::TasksPerS, Unit::Micros]);
+    let report = quick(forerunner_bench::in_process, "in-process", &[Unit::TasksPerS, Unit::Micros, Unit::Bytes]);
     let json = serde_json::to_value(&report).unwrap();
     assert_eq!(json["rows"][0]["unit"], "tasks_per_s");
     assert!(report.rows.iter().any(|row| row.unit == Unit::Micros && row.met.is_some()));

@@ -64,11 +64,11 @@ pub struct AgentRequest {
     pub options: Vec<RequestOption>,
     /// A JSON schema of the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(value_type = Object, nullable = false))]
+    #[cfg_attr(feature = "openapi", schema(value_type = serde_json::Value, nullable = false))]
     pub schema: Option<Payload>,
     /// What it is about, such as the tool call and its input.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(value_type = Object, nullable = false))]
+    #[cfg_attr(feature = "openapi", schema(value_type = serde_json::Value, nullable = false))]
     pub details: Option<Payload>,
     /// The same for the same question.
     #[serde(default, skip_serializing_if = "String::is_empty")]
@@ -83,7 +83,7 @@ pub struct AgentRequest {
     pub task_deadline: Option<Timestamp>,
     /// The answer: the id of an option, if there are options.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[cfg_attr(feature = "openapi", schema(value_type = Object, nullable = false))]
+    #[cfg_attr(feature = "openapi", schema(value_type = serde_json::Value, nullable = false))]
     pub answer: Option<Payload>,
     /// When it was answered.
     #[serde(default, skip_serializing_if = "Option::is_none")]

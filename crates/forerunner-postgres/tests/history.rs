@@ -254,7 +254,7 @@ async fn a_database_of_version_3_goes_on_and_what_had_ended_ages_out() {
     let begun = Timestamp::from_micros(micros);
     server.sql(DATABASE, &version_3(begun));
     let store = open(&url);
-    assert_eq!(server.sql(DATABASE, "SELECT version FROM meta"), "12");
+    assert_eq!(server.sql(DATABASE, "SELECT version FROM meta"), "13");
     let ids: Vec<_> = (0..4).map(|number| task(begun, number).id).collect();
     let all = TaskFilter { limit: 9, ..TaskFilter::default() };
     let states = async || {

@@ -356,7 +356,7 @@ mod tests {
         on time     99.00 % within 1.00 s, 99.63 % so far
         tasks       0 waiting, 6 running, 1,234 finished
         cold start  2.10 s median, 2.40 s at the 90th percentile
-        starts      at most 2 at once, learned: 2.10 s alone, 16.2 s with 16 at once
+        starts      at most 2 at once, learned: 2.10 s alone, 16.20 s with 16 at once
         cost        5123 agent-seconds, 12 scale-ups, 3 scale-downs
         ");
     }

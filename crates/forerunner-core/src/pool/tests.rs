@@ -87,7 +87,7 @@ fn a_pool_keeps_its_minimum_warm_and_asks_for_as_much_work_as_it_has_idle_agents
     assert_eq!(demanded(&actions), 1);
     let (_, record) = pool.agents().find(|(agent, _)| **agent == agents[0]).unwrap();
     assert_eq!((record.cold_start, record.pid), (Some(Duration::from_secs(3)), Some(42)));
-    assert_eq!(record.started_with, Some(1.0));
+    assert_eq!(record.started_with, Some(2.0), "both began to start together");
     assert_eq!(pool.counts(), AgentCounts { starting: 1, ready: 1, busy: 0, cooldown: 0 });
 }
 

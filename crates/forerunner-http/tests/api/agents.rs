@@ -1,8 +1,8 @@
 //! Agents whose behaviour is in their input.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use forerunner_core::Payload;
+use forerunner_core::{Payload, Question, RequestKind};
 use forerunner_runtime::agent::{AgentContext, AgentError, AttemptRequest, Driver, DriverFactory, StartRequest};
 use futures_util::future::LocalBoxFuture;
 use serde_json::{Value, json};
@@ -40,6 +40,10 @@ impl Driver for Scripted {
                     return Err(AgentError::cancelled());
                 }
                 Some("remember") => cx.push(&script)?,
+                Some("ask") => match request.requests.last().and_then(|asked| asked.answer.clone()) {
+                    Some(answer) => return Ok(answer),
+                    None => cx.ask(question()),
+                },
                 Some("talk") => {
                     cx.progress("half way");
                     cx.output("4");
@@ -49,5 +53,17 @@ impl Driver for Scripted {
             }
             Ok(Payload::from_value(&json!({ "done": script }))?)
         })
+    }
+}
+
+fn question() -> Question {
+    Question {
+        kind: RequestKind::Question,
+        prompt: "which colour?".to_owned(),
+        options: Vec::new(),
+        schema: None,
+        details: None,
+        fingerprint: "colour".to_owned(),
+        timeout: Duration::from_secs(600),
     }
 }

@@ -134,6 +134,8 @@ async fn every_call_of_the_document_can_be_made_and_answers_what_it_says() {
     let id = |rest: &str| format!("/v1/tasks/{task}{rest}");
     let hanging = rig.submit(rig::hanging()).await.id();
     let failed = rig.finish(json!({ "input": { "do": "fail" } })).await.id();
+    let asking = rig.submit(json!({ "input": { "do": "ask" } })).await.id();
+    rig.until(&asking, "waiting").await;
     let removed = rig.finish(json!({ "input": 1 })).await.id();
     let delayed = rig.submit(json!({ "input": 1, "run_at": "2100-01-01T00:00:00Z" })).await.id();
     let key = async |name: &str| {
@@ -164,6 +166,9 @@ async fn every_call_of_the_document_can_be_made_and_answers_what_it_says() {
         post("/v1/tasks:move").set_json(json!({ "pool": "nobody", "to": "coder", "dry_run": true })),
         TestRequest::patch().uri(&format!("/v1/tasks/{delayed}")).set_json(json!({ "priority": 9, "run_at": "now" })),
         TestRequest::delete().uri(&format!("/v1/tasks/{removed}")),
+        get(&format!("/v1/tasks/{asking}")),
+        post(&format!("/v1/tasks/{asking}:answer")).set_json(json!({ "request": "r1", "answer": "red" })),
+        get(&id("/logs")),
         get(&id("/attempts")),
         get(&id("/placement")),
         get(&id("/events")),
