@@ -153,7 +153,7 @@ async fn a_page_that_stays_open_goes_on_when_its_node_is_back() {
     work(&service.client(), "busy", 5).await;
     let mut browser = show(&service, "").await;
     browser.until("document.querySelector('#live').innerText.startsWith('live')", SOON).await;
-    browser.until("document.querySelectorAll('#tasks tbody a').length === 5", SOON).await;
+    browser.until("document.querySelectorAll('#tasks tbody [data-key^=task-]').length === 5", SOON).await;
     service.kill();
     browser.until("document.querySelector('#live').innerText.includes('no answer')", SOON).await;
     browser.until("document.querySelector('#main').classList.contains('stale')", SOON).await;
@@ -165,7 +165,7 @@ async fn a_page_that_stays_open_goes_on_when_its_node_is_back() {
     work(&service.client(), "busy", 3).await;
     browser.until("document.querySelector('#live').innerText.startsWith('live')", SOON).await;
     browser.until("!document.querySelector('#main').classList.contains('stale')", SOON).await;
-    browser.until("document.querySelectorAll('#tasks tbody a').length === 8", SOON).await;
+    browser.until("document.querySelectorAll('#tasks tbody [data-key^=task-]').length === 8", SOON).await;
     // The memory of the earlier node is lost, and the charts begin anew.
     let begun = "fetch('/v1/pools/busy/history').then((answer) => answer.json()).then((history) => history.started)";
     assert_eq!(browser.evaluate(begun).await, 3);

@@ -72,10 +72,10 @@ async fn agents_of_a_shared_pool_find_nothing_of_another_tenant() {
         keys.push((tenant.to_owned(), key_of(&client, &root, tenant).await));
     }
     let clients = [client];
-    let found = look_for_marks(&clients, &keys, 24).await;
-    assert!(
-        found.iter().any(|output| output["marks"].as_array().is_some_and(|marks| marks.len() > 1)) || keys.len() > 2
-    );
+    look_for_marks(&clients, &keys, 24).await;
+    // The check can fail: an agent that serves the same tenant again finds its own marks.
+    let again = look_for_marks(&clients, &keys[..1], 6).await;
+    assert!(again.iter().any(|output| output["marks"].as_array().is_some_and(|marks| marks.len() > 1)), "{again:?}");
     let metrics = clients[0].ask(with_key(Call::get("/metrics"), &root)).await.body.to_string();
     assert!(metrics.contains("forerunner_agents_renewed_total"), "three tenants share two agents");
 
@@ -88,10 +88,10 @@ async fn agents_of_a_shared_pool_find_nothing_of_another_tenant() {
         let tasks = listed["tasks"].as_array().expect("tasks").clone();
         tasks.iter().map(|task| task["tenant"].as_str().unwrap_or("default").to_owned()).collect::<Vec<_>>()
     };
-    assert_eq!(of(&run(&["task", "list"], &root, 0).await.json()).len(), 24);
-    assert_eq!(of(&run(&["task", "list", "--tenant", "acme"], &root, 0).await.json()), ["acme"; 8]);
+    assert_eq!(of(&run(&["task", "list", "--limit", "100"], &root, 0).await.json()).len(), 24 + 6);
+    assert_eq!(of(&run(&["task", "list", "--tenant", "acme"], &root, 0).await.json()), ["acme"; 8 + 6]);
     assert_eq!(of(&run(&["task", "list"], &keys[1].1, 0).await.json()), ["bolt"; 8]);
-    let refused = run(&["task", "list", "--tenant", "acme"], &keys[1].1, 2).await;
+    let refused = run(&["task", "list", "--tenant", "acme"], &keys[1].1, 1).await;
     assert!(refused.stderr.contains("belongs to tenant `bolt`"), "{}", refused.stderr);
     assert_eq!(service.stop(SOON).await, 0);
 }
