@@ -30,7 +30,9 @@ fi
 )
 wheel=$(ls "$work"/forerunner_sdk-*-py3-none-any.whl)
 PYTHONPATH=$wheel python3 -c 'import forerunner as f; assert "whl" in f.__file__ and f.Agent and f.Client and f.AsyncClient'
-python3 -m zipfile -l "$wheel" | grep -q 'forerunner/py.typed' || fail "the wheel lacks py.typed"
+# Without a pipe: a reader that ends early would fail the writer.
+listed=$(python3 -m zipfile -l "$wheel")
+[[ $listed == *forerunner/py.typed* ]] || fail "the wheel lacks py.typed"
 
 (
     cd crates/forerunner-typescript
