@@ -8,11 +8,12 @@
 //! use std::sync::Arc;
 //! use forerunner_store::{MemoryStore, SettingsStore, faulty::{Fault, FaultyStore, Schedule, Verb}};
 //!
-//! let second_note_is_lost = Schedule::script([(Verb::PutSetting, 2, Fault::After)]); let store =
-//! FaultyStore::new(Arc::new(MemoryStore::default()), second_note_is_lost); assert!(store.put_setting("a".to_owned(),
-//! Some("1".to_owned())).await.is_ok()); assert!(store.put_setting("a".to_owned(),
-//! Some("2".to_owned())).await.is_err()); // The caller got an error, although the call took effect: the outcome was
-//! unknown. assert_eq!(store.setting("a".to_owned()).await.unwrap().as_deref(), Some("2"));
+//! let second_put_is_lost = Schedule::script([(Verb::PutSetting, 2, Fault::After)]);
+//! let store = FaultyStore::new(Arc::new(MemoryStore::default()), second_put_is_lost);
+//! assert!(store.put_setting("a".to_owned(), Some("1".to_owned())).await.is_ok());
+//! assert!(store.put_setting("a".to_owned(), Some("2".to_owned())).await.is_err());
+//! // The caller got an error, although the store has the value: the outcome was unknown.
+//! assert_eq!(store.setting("a".to_owned()).await.unwrap().as_deref(), Some("2"));
 //! # }
 //! ```
 
