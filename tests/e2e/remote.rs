@@ -3,7 +3,8 @@
 use std::{
     collections::BTreeSet,
     fs,
-    path::Path,
+    os::unix::fs::symlink,
+    path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::Duration,
 };
@@ -36,6 +37,10 @@ impl Drop for Agents {
     }
 }
 
+fn is_running(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| !stat.contains(") Z "))
+}
+
 async fn serve(agents: usize) -> (Site, Service) {
     let pool =
         format!("[pools.gpu]\nmin = {agents}\nmax = {agents}\npolicy = \"fixed:{agents}\"\nagent.kind = \"remote\"\n");
@@ -50,6 +55,50 @@ async fn until_ready(client: &Client, agents: u64) {
         holds(pool["agents"]["ready"].as_u64().unwrap_or(0) + pool["agents"]["busy"].as_u64().unwrap_or(0) == agents)
     })
     .await;
+}
+
+/// Another system that runs agents, as the pool's provisioner asks it to. Dropping it stops them.
+struct Fleet(PathBuf);
+
+impl Fleet {
+    /// A service whose pool has this provisioner. The system is away.
+    async fn serve(agents: usize) -> (Site, Service, Self) {
+        let site = Site::new();
+        let directory = site.directory().to_owned();
+        let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("../crates/forerunner-python/src");
+        symlink(package.canonicalize().expect("the package is there"), directory.join("package")).expect("a link");
+        let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("agents/fleet.py");
+        let pool = format!(
+            "[pools.gpu]\nmin = 0\nmax = {agents}\npolicy = \"fixed:{agents}\"\nagent.kind = \"remote\"\n\
+             [pools.gpu.agent.provisioner]\nscale_down_delay = \"1s\"\n\
+             argv = [\"python3\", {script:?}, {directory:?}, \"{{agents}}\"]\n"
+        );
+        let site = site.with(&pool, &[]);
+        let service = site.serve().await;
+        (site, service, Self(directory))
+    }
+
+    fn comes_back(&self, server: &str) {
+        fs::write(self.0.join("address"), server).expect("it can be written");
+    }
+
+    fn asked(&self) -> Vec<String> {
+        let asked = fs::read_to_string(self.0.join("asked")).unwrap_or_default();
+        asked.lines().map(str::to_owned).collect()
+    }
+
+    fn pids(&self) -> Vec<u32> {
+        let pids = fs::read_to_string(self.0.join("fleet")).unwrap_or_default();
+        serde_json::from_str(&pids).unwrap_or_default()
+    }
+}
+
+impl Drop for Fleet {
+    fn drop(&mut self) {
+        for pid in self.pids() {
+            send(pid, Signal::KILL);
+        }
+    }
 }
 
 /// Submits tasks, and returns them once all have ended.
@@ -134,5 +183,34 @@ async fn an_agent_that_is_asked_to_end_finishes_its_task_and_another_takes_over(
     let _second = Agents::dial(&site, service.address(), 1);
     let next = client.submit("gpu", json!({})).await;
     assert_eq!(client.ended(&next).await["state"], "succeeded");
+    assert_eq!(service.stop(SOON).await, 0);
+}
+
+#[actix_rt::test]
+async fn a_provisioner_starts_and_stops_the_agents_that_the_pool_wants() {
+    let (site, service, fleet) = Fleet::serve(3).await;
+    let client = service.client();
+    // The system that runs agents is away: the node says so, and tries again.
+    eventually("the failures are counted", SOON, async || {
+        holds(client.metric("forerunner_provisioner_failures").await >= 2.0)
+    })
+    .await;
+    let waiting = client.submit("gpu", json!({})).await;
+    fleet.comes_back(service.address());
+    until_ready(&client, 3).await;
+    assert_eq!(fleet.asked(), ["3"], "the number is asked for once");
+    let first = fleet.pids();
+    assert_eq!(client.ended(&waiting).await["state"], "succeeded");
+    let patch = Call::new("PATCH", "/v1/pools/gpu").json(&json!({ "max": 1 }));
+    client.ask(patch).await.expect(200);
+    eventually("the pool wants fewer agents", SOON, async || holds(fleet.asked() == ["3", "1"])).await;
+    let mut ended = vec![client.get(format!("/v1/tasks/{waiting}")).await];
+    ended.extend(run(&client, 20, json!({ "seconds": 0.05 })).await);
+    assert_once(&site, &ended);
+    let stays = fleet.pids();
+    assert_eq!((stays.len(), stays[0]), (1, first[0]));
+    eventually("the others have left", SOON, async || holds(first[1..].iter().all(|pid| !is_running(*pid)))).await;
+    assert_eq!(client.metric("forerunner_provisioner_failures").await, 0.0);
+    assert_eq!(client.metric("forerunner_provisioner_agents").await, 1.0);
     assert_eq!(service.stop(SOON).await, 0);
 }

@@ -1,6 +1,8 @@
 //! The front to which agents on other machines dial in: a WebSocket for each agent, with the agent protocol inside.
 //!
-//! It carries texts between a socket and the [`Hub`] of `forerunner-agents`, where pools of the kind `remote` get their
+//! [`Provisioners`] make another system run as many agents as the pools want.
+//!
+//! The front carries texts between a socket and the [`Hub`] of `forerunner-agents`, where pools of the kind `remote` get their
 //! agents. It knows nothing of what the texts mean. `docs/remote-agents.md` describes them.
 //!
 //! ```
@@ -11,7 +13,10 @@
 
 #![deny(clippy::print_stderr, clippy::print_stdout)]
 
+mod provisioners;
 mod socket;
+
+pub use provisioners::Provisioners;
 
 use actix_web::{
     HttpRequest, HttpResponse,

@@ -40,7 +40,7 @@ mod wait;
 mod what_if;
 mod worker_thread;
 
-pub use self::metrics::describe_metrics;
+pub use self::metrics::{describe_metrics, record_provisioner_run};
 pub use budget::{Budget, Reservation};
 pub use bulk::obstacle_reason;
 pub use error::{Details, Error};

@@ -5,6 +5,11 @@ use forerunner_runtime::{NodeStatus, Readiness};
 use crate::{error::Error, problem_kind::ProblemKind, service::Service};
 
 impl Service {
+    /// Returns whether this node acts where one node acts for all: it is the leader, or has its store alone.
+    pub fn leads(&self) -> bool {
+        self.handle().leads()
+    }
+
     /// Lists the nodes that share the store, oldest first.
     ///
     /// # Errors

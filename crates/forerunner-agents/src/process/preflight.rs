@@ -13,9 +13,7 @@ const SCRIPTS: [&str; 11] = ["cjs", "jar", "js", "lua", "mjs", "php", "pl", "py"
 
 /// Returns what is missing, in the order of the settings.
 pub(super) fn missing(spec: &ProcessSpec) -> Vec<MissingFile> {
-    let environment = spec.environment(std::env::vars_os());
-    let path = environment.get(std::ffi::OsStr::new("PATH")).map(|path| path.as_os_str());
-    let program = unusable_program(&spec.argv[0], path).map(|message| MissingFile { key: "argv", message });
+    let program = missing_program(spec).map(|message| MissingFile { key: "argv", message });
     let arguments = spec.argv[1..].iter().filter_map(|argument| missing_argument(argument, spec.cwd.as_deref()));
     let directory = spec.cwd.as_deref().and_then(|cwd| check_directory(cwd).err());
     let directory = directory.map(|error| MissingFile { key: "cwd", message: error.to_string() });
@@ -24,6 +22,13 @@ pub(super) fn missing(spec: &ProcessSpec) -> Vec<MissingFile> {
     let secrets = secrets.filter_map(|file| read_secret(file).err());
     let secrets = secrets.map(|error| MissingFile { key: "env_file", message: error.to_string() });
     program.into_iter().chain(arguments).chain(directory).chain(secrets).collect()
+}
+
+/// Returns why the program of a command cannot be started, if that shows.
+pub(super) fn missing_program(spec: &ProcessSpec) -> Option<String> {
+    let environment = spec.environment(std::env::vars_os());
+    let path = environment.get(std::ffi::OsStr::new("PATH")).map(|path| path.as_os_str());
+    unusable_program(&spec.argv[0], path)
 }
 
 fn missing_argument(argument: &str, cwd: Option<&Path>) -> Option<MissingFile> {

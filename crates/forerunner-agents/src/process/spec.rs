@@ -208,8 +208,13 @@ impl ProcessSpec {
         StreamWindow::new(self.compression_window_bytes).ok()
     }
 
+    /// Returns why the program cannot be started, if that shows.
+    pub(crate) fn missing_program(&self) -> Option<String> {
+        preflight::missing_program(self)
+    }
+
     /// Returns the whole environment of a child: the variables that it inherits of `parent`, and its own.
-    pub(super) fn environment(
+    pub(crate) fn environment(
         &self,
         parent: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
     ) -> BTreeMap<std::ffi::OsString, std::ffi::OsString> {

@@ -45,9 +45,16 @@ impl RemoteFactory {
     /// # Errors
     /// When the agent does not answer `initialize` properly within `start_timeout`, or goes.
     pub async fn launch(self, request: StartRequest) -> Result<ProcessDriver, AgentError> {
-        let session = self.hub.next(request.pool.as_str(), self.patience).await;
-        let link = Link::remote(RemoteWire::new(session, self.spec.max_output_bytes));
-        handshake(link, self.spec, &request, None).await
+        loop {
+            let session = self.hub.next(request.pool.as_str(), self.patience).await;
+            let link = Link::remote(RemoteWire::new(Arc::clone(&session), self.spec.max_output_bytes));
+            tokio::select! {
+                biased;
+                started = handshake(link, Arc::clone(&self.spec), &request, None) => return started,
+                // It said goodbye before it was warm, and may not answer any more.
+                () = session.left() => {}
+            }
+        }
     }
 }
 

@@ -208,9 +208,15 @@ impl Session {
         self.incoming.notify_one();
     }
 
-    /// The agent says that it will go. It gets no more tasks.
+    /// The agent says that it will go. It gets no more tasks. If no pool has it, nothing is left to do.
     pub(super) fn leave(&self) {
-        self.state.lock().leaves = true;
+        let mut state = self.state.lock();
+        state.leaves = true;
+        let is_done = state.waits;
+        drop(state);
+        if is_done {
+            return self.end("said goodbye", false);
+        }
         self.wake_connections();
     }
 

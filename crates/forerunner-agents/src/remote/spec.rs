@@ -7,8 +7,8 @@ use forerunner_runtime::agent::DriverFactory;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::RemoteFactory;
-use crate::{AgentKind, process::ProcessSpec};
+use super::{ProvisionerSpec, RemoteFactory};
+use crate::{AgentKind, MissingFile, process::ProcessSpec};
 
 /// Agents that dial in, and the patience with them. Every setting has a default.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -45,6 +45,8 @@ pub struct RemoteSpec {
     pub max_line_bytes: usize,
     /// Most that the agent may send in one task, in bytes.
     pub max_output_bytes: usize,
+    /// What starts and stops agents. By default the node starts none.
+    pub provisioner: ProvisionerSpec,
 }
 
 impl Default for RemoteSpec {
@@ -63,6 +65,7 @@ impl Default for RemoteSpec {
             waiting_timeout: usual.waiting_timeout,
             max_line_bytes: usual.max_line_bytes,
             max_output_bytes: usual.max_output_bytes,
+            provisioner: ProvisionerSpec::default(),
         }
     }
 }
@@ -77,6 +80,7 @@ impl RemoteSpec {
             let (value, rule) = ("0s".to_owned(), "use more than 0s".to_owned());
             return Err(Error::Setting { key: "resume_timeout", value, rule });
         }
+        self.provisioner.validate()?;
         self.as_process().validate()
     }
 
@@ -119,7 +123,14 @@ impl AgentKind for RemoteSpec {
     }
 
     fn describe(&self) -> String {
-        "agents that dial in".to_owned()
+        match self.provisioner.argv.first() {
+            Some(program) => format!("agents that dial in, started by `{program}`"),
+            None => "agents that dial in".to_owned(),
+        }
+    }
+
+    fn missing(&self) -> Vec<MissingFile> {
+        self.provisioner.missing()
     }
 
     fn factory(&self) -> Result<Arc<dyn DriverFactory>, Error> {

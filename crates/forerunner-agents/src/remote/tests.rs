@@ -210,6 +210,29 @@ async fn an_agent_that_breaks_the_protocol_is_replaced() {
 }
 
 #[tokio::test(flavor = "current_thread")]
+async fn an_agent_that_leaves_before_it_is_warm_costs_no_start() {
+    let hub = Hub::default();
+    let mut idle = Echo::default().dial(&hub);
+    idle.receive("bye").unwrap();
+    assert_eq!(timeout(SOON, idle.next()).await.unwrap(), None, "no pool has it: its connection is closed");
+    assert_eq!(hub.waiting(POOL), 0);
+    let mut leaving = Echo::default().dial(&hub);
+    let starting = factory(&hub, |_| {}).launch(start(1));
+    let agents = async {
+        assert!(leaving.next().await.unwrap().contains("initialize"));
+        leaving.receive("bye").unwrap();
+        let mut next = Echo::default();
+        let mut connection = next.dial(&hub);
+        let text = connection.next().await.unwrap();
+        next.take(&text, Some(&connection));
+        connection
+    };
+    let (started, _connection) = timeout(SOON, async { tokio::join!(starting, agents) }).await.unwrap();
+    assert!(started.is_ok(), "the other agent is started");
+    assert_eq!(timeout(SOON, leaving.next()).await.unwrap(), None, "its connection is closed");
+}
+
+#[tokio::test(flavor = "current_thread")]
 async fn an_agent_that_confirms_nothing_is_given_up() {
     let hub = Hub::default();
     let _connection = Echo::default().dial(&hub);

@@ -4,10 +4,10 @@ use std::{io, pin::pin, sync::Arc, time::Duration};
 
 use anyhow::Context;
 use clap::Args;
-use forerunner_agents::process::shield_node;
+use forerunner_agents::{AgentSpec, process::shield_node, remote::ProvisionerSpec};
 use forerunner_console::{Usage, output::Output};
 use forerunner_http::{Front, HttpControl, HttpServer};
-use forerunner_remote::RemoteFront;
+use forerunner_remote::{Provisioners, RemoteFront};
 use forerunner_runtime::{Node, NodeSpec, PoolSpec, ThreadPlacement};
 use forerunner_store::Store;
 use tokio::task::JoinHandle;
@@ -128,6 +128,7 @@ pub struct Service {
     pub store: &'static str,
     node: Node,
     http: HttpControl,
+    provisioners: Provisioners,
     serving: JoinHandle<io::Result<()>>,
 }
 
@@ -160,6 +161,7 @@ impl Service {
         if let Err(error) = service.refresh_keys().await {
             tracing::debug!(%error, "the keys are read later");
         }
+        let provisioners = Provisioners::start(&service, provisioners(config));
         let server = match HttpServer::bind_with_fronts(config.http.clone(), service, metrics, fronts()) {
             Ok(server) => server,
             Err(error) => {
@@ -174,7 +176,7 @@ impl Service {
             tracing::info!(admin_listen = admin, "serving probes and metrics on the admin listener");
         }
         let (address, http) = (server.address().to_owned(), server.control());
-        Ok(Self { address, store: kind, node, http, serving: server.spawn() })
+        Ok(Self { address, store: kind, node, http, provisioners, serving: server.spawn() })
     }
 
     /// Resolves when the HTTP service has failed.
@@ -189,6 +191,7 @@ impl Service {
     /// closes last: an answer reads the state of a task from it.
     pub async fn shutdown(self, grace: Duration) -> anyhow::Result<()> {
         self.http.drain();
+        drop(self.provisioners);
         let stopped = self.node.stop(grace).await;
         self.http.stop(true).await;
         let report = stopped.close().await;
@@ -201,6 +204,14 @@ impl Service {
             (None, true) => Ok(()),
         }
     }
+}
+
+/// What starts the remote agents of the pools.
+fn provisioners(config: &Config) -> impl Iterator<Item = (&str, &ProvisionerSpec)> {
+    config.pools.iter().filter_map(|(name, pool)| match &pool.agent {
+        AgentSpec::Remote(spec) => Some((name.as_str(), &spec.provisioner)),
+        _ => None,
+    })
 }
 
 /// The protocols that the node speaks beside its own, on the same addresses.

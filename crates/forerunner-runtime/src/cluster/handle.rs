@@ -14,6 +14,11 @@ const LONGEST_POLL: Duration = Duration::from_millis(500);
 const POLL_WHILE_NOTIFIED: Duration = Duration::from_secs(1);
 
 impl Handle {
+    /// Returns whether this node acts where one node acts for all: it is the leader, or has its store alone.
+    pub fn leads(&self) -> bool {
+        self.shared.deps.leads()
+    }
+
     /// Lists the nodes that share the store, oldest first: this one alone if the store is not shared.
     ///
     /// # Errors
