@@ -13,6 +13,10 @@ use forerunner_e2e::{Service, Site, binary};
 use tokio::{process::Command, time::timeout};
 
 const SOON: Duration = Duration::from_secs(60);
+/// Most characters of a line of prose, as CONTRIBUTING.md says.
+const LINE_CHARS: usize = 100;
+/// Most words of a sentence, as CONTRIBUTING.md says.
+const SENTENCE_WORDS: usize = 25;
 
 #[test]
 fn every_link_of_the_documents_leads_to_a_file_and_a_heading() {
@@ -37,6 +41,21 @@ fn every_document_is_within_reach_of_the_readme() {
     }
     let lost: Vec<PathBuf> = pages().into_iter().filter(|page| !reached.contains(page)).collect();
     assert!(lost.is_empty(), "no link leads to {lost:?}");
+}
+
+#[test]
+fn lines_and_sentences_of_the_documents_are_short() {
+    let mut faults = Vec::new();
+    for page in pages() {
+        let text = read(&page);
+        let prose = prose(&text);
+        let wide = prose.iter().filter(|(_, line)| line.chars().count() > LINE_CHARS && !is_picture_or_table(line));
+        faults.extend(wide.map(|(number, line)| format!("{}:{number}: a long line: {line}", page.display())));
+        let long = sentences(&prose).into_iter().filter(|(_, sentence)| words(sentence) > SENTENCE_WORDS);
+        faults
+            .extend(long.map(|(number, sentence)| format!("{}:{number}: a long sentence: {sentence}", page.display())));
+    }
+    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
 }
 
 #[actix_rt::test]
@@ -350,6 +369,57 @@ fn read(path: &Path) -> String {
 }
 
 /// The targets of the links and pictures of a page, but those to other hosts.
+/// Returns the lines outside of code blocks, with their numbers.
+fn prose(text: &str) -> Vec<(usize, &str)> {
+    let mut is_code = false;
+    let mut lines = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let is_fence = line.trim_start().starts_with("```");
+        is_code ^= is_fence;
+        if !is_code && !is_fence {
+            lines.push((index + 1, line));
+        }
+    }
+    lines
+}
+
+fn is_picture_or_table(line: &str) -> bool {
+    line.starts_with('|') || line.trim_start().starts_with("![")
+}
+
+/// Returns the sentences of paragraphs and list items, each with the number of the first line of its paragraph.
+fn sentences(prose: &[(usize, &str)]) -> Vec<(usize, String)> {
+    let mut paragraphs: Vec<(usize, String)> = Vec::new();
+    let mut is_open = false;
+    for &(number, line) in prose {
+        let text = line.trim();
+        let is_other = text.is_empty() || is_picture_or_table(text) || text.starts_with('#') || text.starts_with('<');
+        let begins_item = text.starts_with("- ") || text.split_once(". ").is_some_and(|(n, _)| n.parse::<u8>().is_ok());
+        match paragraphs.last_mut() {
+            _ if is_other => {}
+            Some((_, paragraph)) if is_open && !begins_item => {
+                paragraph.push(' ');
+                paragraph.push_str(text);
+            }
+            _ => paragraphs.push((number, text.trim_start_matches("- ").to_owned())),
+        }
+        is_open = !is_other;
+    }
+    let split = |(number, paragraph): (usize, String)| {
+        let plain = paragraph.replace("**", "");
+        let sentences = plain.split_inclusive([':', ';']).flat_map(|part| part.split(". ")).map(str::to_owned);
+        sentences.map(|sentence| (number, sentence)).collect::<Vec<_>>()
+    };
+    paragraphs.into_iter().flat_map(split).collect()
+}
+
+/// Counts words; what stands in one pair of backquotes is one.
+fn words(sentence: &str) -> usize {
+    let outside = sentence.split('`').step_by(2).flat_map(str::split_whitespace);
+    let quoted = sentence.matches('`').count() / 2;
+    outside.filter(|word| word.chars().any(char::is_alphanumeric)).count() + quoted
+}
+
 fn links(text: &str) -> impl Iterator<Item = &str> {
     let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
     targets.filter(|target| !target.contains("://") && !target.starts_with("mailto:") && !target.contains(' '))
