@@ -3,7 +3,7 @@
 #
 #     tests/coding-agents/install.sh [--all]
 #
-# By default opencode and codex, with --all also claude, gemini, qwen, pi, vibe and fast-agent. Install scripts of packages
+# By default opencode and codex, with --all also claude, gemini, qwen, pi, vibe and fast-agent, and acpx, a client. Install scripts of packages
 # do not run. Ends with 1 if one of the first two cannot be installed; of the others it names those that it leaves out.
 set -euo pipefail
 cd "$(dirname "$0")"
@@ -13,7 +13,7 @@ target=$(cd "$target/coding-agents" && pwd)
 
 # Without a lock: some of their optional packages are for other machines, and not in every registry.
 others="@agentclientprotocol/claude-agent-acp@0.101.0 @google/gemini-cli@0.61.0 @qwen-code/qwen-code@0.24.4
- pi-acp@0.0.34 @earendil-works/pi-coding-agent@1.6.0 node-linux-$(node -p process.arch)@22.23.3"
+ pi-acp@0.0.34 @earendil-works/pi-coding-agent@1.6.0 acpx@0.19.1 node-linux-$(node -p process.arch)@22.23.3"
 flags="--ignore-scripts --no-audit --no-fund --loglevel error"
 
 # Installs what the lock file names.

@@ -1,6 +1,7 @@
 //! End to end: the real program, a real port, real processes, a real store.
 
 mod acp;
+mod acp_front;
 mod acp_real;
 mod any_node;
 mod architecture;

@@ -23,7 +23,7 @@ pub struct CodingAgent {
 }
 
 /// Where `coding-agents/install.sh` installs.
-fn root() -> PathBuf {
+pub fn coding_agents() -> PathBuf {
     let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| "../target".into(), PathBuf::from);
     Path::new(env!("CARGO_MANIFEST_DIR")).join(target).join("coding-agents")
 }
@@ -42,7 +42,7 @@ impl CodingAgent {
             "fast-agent" => (&["fast-agent/bin"], "fast-agent"),
             _ => return None,
         };
-        let root = root().canonicalize().ok()?;
+        let root = coding_agents().canonicalize().ok()?;
         let is_there = root.join(directories[0]).join(program).exists();
         let own = directories.iter().map(|directory| root.join(directory).display().to_string());
         let path = own.chain(std::env::var("PATH")).collect::<Vec<_>>().join(":");

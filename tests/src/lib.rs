@@ -37,7 +37,7 @@ pub use binary::binary;
 pub use browser::Browser;
 pub use client::{Answer, Call, Client, NoAnswer};
 pub use clock::SetClock;
-pub use coding_agent::CodingAgent;
+pub use coding_agent::{CodingAgent, coding_agents};
 pub use effects::{Effect, Effects};
 pub use eventually::{eventually, holds};
 pub use history::{Counts, Epoch, Event, History, Invariant, Violation, check};

@@ -1,5 +1,6 @@
 //! The commands, one a file.
 
+mod acp;
 mod agent;
 mod bench;
 mod completions;
@@ -80,6 +81,8 @@ pub enum Command {
     Context(context::ContextCommand),
     /// Run a small agent on standard input and output, make an agent of your own (`new`), or try another one (`try`).
     Agent(agent::AgentArgs),
+    /// Serve a pool as an agent for editors, over the Agent Client Protocol on standard input and output.
+    Acp(acp::AcpArgs),
     /// Write the OpenAPI 3.1 document of the HTTP API, to generate clients from.
     Openapi,
     /// Write a completion script for a shell.
@@ -112,6 +115,7 @@ pub async fn run(command: Command, grammar: fn() -> clap::Command, out: &Output)
         Command::Bench(command) => bench::run(command, out).await,
         Command::Context(command) => context::run(command, out).await,
         Command::Agent(args) => agent::run(&args, out).await,
+        Command::Acp(args) => acp::run(args).await,
         Command::Openapi => openapi::run(out),
         Command::Completions(args) => completions::run(&args, &mut grammar(), out),
     }

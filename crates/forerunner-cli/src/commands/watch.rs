@@ -1,6 +1,6 @@
 //! Following a task through the service's event stream.
 
-use std::time::Duration;
+use std::{collections::VecDeque, time::Duration};
 
 use forerunner_console::{
     fields,
@@ -12,7 +12,10 @@ use futures_util::StreamExt;
 use serde_json::Value;
 
 use super::task::logs;
-use crate::{client::Client, exit::NotReachable};
+use crate::{
+    client::{Client, EventBody},
+    exit::NotReachable,
+};
 
 /// How often a stream that broke off is opened again, and how long to wait before.
 const REOPENINGS: u32 = 5;
@@ -20,30 +23,78 @@ const PAUSE: Duration = Duration::from_secs(1);
 
 /// Writes the events of a task until it has ended; fails if it did not succeed.
 pub async fn run(client: &Client, path: &str, out: &Output) -> anyhow::Result<()> {
-    let mut watch = Watch::default();
-    let mut reopened = 0;
-    loop {
-        match client.stream(path, watch.last_id.as_deref()).await {
-            Ok(mut stream) => {
-                while let Some(Ok(bytes)) = stream.next().await {
-                    for event in watch.read(&bytes) {
-                        out.show_line(&event, || render(&event))?;
-                    }
-                }
+    let mut events = Events::of(client, path.to_owned());
+    while let Some(event) = events.next().await? {
+        out.show_line(&event, || render(&event))?;
+    }
+    events.end().map_err(anyhow::Error::msg)
+}
+
+/// The events of a task, over as many streams as it takes.
+pub struct Events<'a> {
+    client: &'a Client,
+    path: String,
+    stream: Option<EventBody>,
+    watch: Watch,
+    read: VecDeque<Answer>,
+    /// How often a stream was opened.
+    opened: u32,
+}
+
+impl<'a> Events<'a> {
+    /// Reads the events at a path of the service.
+    pub fn of(client: &'a Client, path: String) -> Self {
+        Self { client, path, stream: None, watch: Watch::default(), read: VecDeque::new(), opened: 0 }
+    }
+
+    /// Waits for the next event. `None` when the task has ended. Dropping the future loses none.
+    ///
+    /// # Errors
+    /// When the service refuses, or the stream ends early too often.
+    pub async fn next(&mut self) -> anyhow::Result<Option<Answer>> {
+        loop {
+            if let Some(event) = self.read.pop_front() {
+                return Ok(Some(event));
             }
+            let Some(stream) = &mut self.stream else {
+                if self.watch.end.is_some() {
+                    return Ok(None);
+                }
+                self.open().await?;
+                continue;
+            };
+            match stream.next().await {
+                Some(Ok(bytes)) => self.read.extend(self.watch.read(&bytes)),
+                Some(Err(_)) | None => self.stream = None,
+            }
+        }
+    }
+
+    /// Returns how the task ended, once it has.
+    ///
+    /// # Errors
+    /// What to say of a task that did not succeed.
+    pub fn end(self) -> Result<(), String> {
+        self.watch.end.unwrap_or(Ok(()))
+    }
+
+    async fn open(&mut self) -> anyhow::Result<()> {
+        if self.opened > REOPENINGS {
+            let reason = "the event stream ended early".to_owned();
+            return Err(NotReachable { server: self.client.server().to_owned(), reason }.into());
+        }
+        if self.opened > 0 {
+            tokio::time::sleep(PAUSE).await;
+        }
+        let is_first = self.opened == 0;
+        self.opened += 1;
+        match self.client.stream(&self.path, self.watch.last_id.as_deref()).await {
+            Ok(stream) => self.stream = Some(stream),
             // A node that restarts is back soon.
-            Err(error) if error.is::<NotReachable>() && reopened > 0 => {}
+            Err(error) if error.is::<NotReachable>() && !is_first => {}
             Err(error) => return Err(error),
         }
-        if let Some(end) = watch.end.take() {
-            return end.map_err(anyhow::Error::msg);
-        }
-        if reopened == REOPENINGS {
-            let reason = "the event stream ended early".to_owned();
-            return Err(NotReachable { server: client.server().to_owned(), reason }.into());
-        }
-        reopened += 1;
-        tokio::time::sleep(PAUSE).await;
+        Ok(())
     }
 }
 
