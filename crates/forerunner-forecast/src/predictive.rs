@@ -31,6 +31,8 @@ pub use self::settings::PredictiveSettings;
 const SETTLE_S: f64 = 60.0;
 /// Seconds that the completion rate reported with a forecast is averaged over.
 const RECENT_S: f64 = 60.0;
+/// Fewest seconds over which arrivals count as a rate: a new pool counts on no more until it has seen so many.
+const LEAST_S: f64 = 2.0;
 /// Shadow pools replay this many mean service times late, so that most true durations are known, within these seconds.
 const DELAY_SERVICES: f64 = 4.0;
 const DELAY_S: (f64, f64) = (20.0, 120.0);
@@ -171,6 +173,9 @@ impl Predictive {
                 false => members[EWMA_60],
             };
         }
+        // The first tasks come at once, and a rate over a second or two would be that of a burst.
+        let known = (learned.observed_s / LEAST_S).min(1.0);
+        rates.iter_mut().for_each(|rate| *rate *= known);
         // In a stall more tasks wait than are ever present otherwise, and more agents would not help.
         let rate = rates[EWMA_15].max(rates[EWMA_60]);
         let most_present = if learned.service.is_guessed() { (rate * service_s).max(1.0) } else { f64::INFINITY };
@@ -181,8 +186,8 @@ impl Predictive {
             horizon_s,
             rates,
             by_sessions: learned.sessions.are_known(),
-            fast: window.rate(Sample::Arrivals, FAST_S).unwrap_or(0.0),
-            rising: rising_rate(window, horizon_s).unwrap_or(0.0),
+            fast: known * window.rate(Sample::Arrivals, FAST_S).unwrap_or(0.0),
+            rising: rising_rate(window, horizon_s).unwrap_or_default(),
             recalled,
             // The few tasks of a quiet hour are weak evidence of the durations of a busy one.
             recalled_service_s: if recalled > 0.0 { service_s.max(learned.service.recent_mean_s()) } else { service_s },

@@ -86,12 +86,27 @@ const RISE_STEP_S: u32 = 5;
 /// Standard errors the slope must be above none, or chance would count as a rise every few minutes.
 const RISE_SIGMAS: f64 = 3.0;
 
+/// What a rise comes to at a moment ahead, in arrivals per second.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub(crate) struct Rise {
+    pub rate: f64,
+    /// Standard error of it, by that of the slope.
+    pub error: f64,
+}
+
+impl Rise {
+    /// The rate less so many standard errors.
+    pub fn less(&self, errors: f64) -> f64 {
+        self.rate - errors * self.error
+    }
+}
+
 /// The arrival rate `ahead_s` seconds on if it continues to rise as in the last minute; `None` without a clear rise.
 ///
 /// A line through complete steps of five seconds. Its error is at least that of Poisson counts, since evenly spaced
 /// arrivals would make any wobble clear. Averages lag a ramp by their time constant, and forecasts that know trends can
 /// be judged only a horizon later; this is what bridges that time.
-pub fn rising_rate(window: &Window, ahead_s: f64) -> Option<f64> {
+pub(crate) fn rising_rate(window: &Window, ahead_s: f64) -> Option<Rise> {
     let step = u64::from(RISE_STEP_S);
     let end = (window.now() / f64::from(RISE_STEP_S)) as u64;
     let points = (end.saturating_sub(RISE_STEPS)..end).filter_map(|k| {
@@ -103,7 +118,8 @@ pub fn rising_rate(window: &Window, ahead_s: f64) -> Option<f64> {
     let spread = (f64::from(RISE_STEP_S) * trend.points as f64).powi(3) / 12.0;
     let error = trend.stderr.max((trend.mean / spread).sqrt());
     let clear = trend.points as u64 > RISE_STEPS / 2 && trend.slope > RISE_SIGMAS * error;
-    clear.then(|| sane(trend.mean + trend.slope * (window.now() + ahead_s - trend.mid)))
+    let ahead_s = window.now() + ahead_s - trend.mid;
+    clear.then(|| Rise { rate: sane(trend.mean + trend.slope * ahead_s), error: sane(error * ahead_s) })
 }
 
 #[cfg(test)]
@@ -150,8 +166,9 @@ mod tests {
     #[test]
     fn a_ramp_is_carried_on_and_constant_or_falling_rates_are_not() {
         let ramp = arrivals(120, |t| 5.0 + (t - 60.0).max(0.0) * 0.2);
-        let ahead = rising_rate(&ramp, 20.0).expect("5 to 17 per second within a minute");
+        let Rise { rate: ahead, error } = rising_rate(&ramp, 20.0).expect("5 to 17 per second within a minute");
         assert!((ahead - 21.0).abs() < 1.5, "17 now, 4 more in 20 s: {ahead}");
+        assert!(0.0 < error && 3.0 * error < ahead, "a clear rise: {error}");
         assert_eq!(rising_rate(&arrivals(120, |_| 5.0), 20.0), None);
         assert_eq!(rising_rate(&arrivals(120, |t| 20.0 - t * 0.1), 20.0), None);
     }

@@ -39,11 +39,8 @@ const LEARN_TASKS: f64 = 50.0;
 /// Arrivals per second beyond which shadow pools rest: so busy a pool's margin is a small part of it, and replaying all of
 /// its tasks under every rule is not worth that part.
 const MOST_PER_S: f64 = 250.0;
-/// Seconds for which a surge of a new pool is expected to last, and by how much longer for each second that rules have
-/// competed. A new pool knows no surge. One of a few seconds that counts for half a minute asks for more agents than
-/// are ever needed; a rule that has proven itself has met the surges of its pool.
-const SURGE_LASTS_S: f64 = 8.0;
-const SURGE_LASTS_MORE: f64 = 0.004;
+/// Seconds that rules have competed in which their trust grows by two thirds of what is missing.
+const TRUST_S: f64 = 1800.0;
 /// Recent durations from which one longer than a given time is guessed.
 const GUESSES: usize = 128;
 /// Range of the goal, in shares of the allowance, as it is corrected by what really was late.
@@ -149,8 +146,8 @@ impl Tournament {
         // Before anything is known, a need expires after the time in which new agents could be ready.
         let stabilization_s =
             if self.scores.chosen == 0 { rule.stabilization_s.max(self.cold_s) } else { rule.stabilization_s };
-        let surge_lasts_s = SURGE_LASTS_S + SURGE_LASTS_MORE * self.scores.seconds.long();
-        Rule { margin, stabilization_s, surge_lasts_s, ..rule }
+        let unproven = (-self.scores.seconds.long() / TRUST_S).exp();
+        Rule { margin, stabilization_s, unproven, ..rule }
     }
 
     /// Whether no rule has proven itself yet, so that the cautious first one is in charge.

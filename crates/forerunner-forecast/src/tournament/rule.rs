@@ -4,12 +4,17 @@ use super::{
     levels::{BEYOND, LEVELS},
     requirements::{PoolState, Requirements},
 };
-use crate::{announced::AnnouncedLoad, sizing::Load};
+use crate::{announced::AnnouncedLoad, sizing::Load, trend::Rise};
 
 /// Standard deviations by which the fast rate must exceed the forecast to take its place.
 const SURGE_SIGMAS: f64 = 3.0;
 /// The same for rules that do not react to surges early: what chance cannot explain.
 const SURGE_SURELY_SIGMAS: f64 = 5.0;
+/// Seconds for which a surge of a new pool is expected to last. A new pool knows no surge, and one of a few seconds that
+/// counts for half a minute asks for more agents than are ever needed.
+const SURGE_LASTS_S: f64 = 8.0;
+/// Standard errors of its line by which a new pool doubts a rise. With a whole one a ramp makes too many tasks late.
+const RISE_DOUBT: f64 = 0.75;
 /// Seconds that the fast rate covers.
 pub(crate) const FAST_S: f64 = 5.0;
 /// Part of the margin that a load of which everything stays until the horizon can do without. A shortage that a new agent
@@ -66,8 +71,8 @@ pub(crate) struct ForecastInputs {
     pub by_sessions: bool,
     /// Arrivals per second over the last five seconds.
     pub fast: f64,
-    /// What a clear rise of the last minute comes to at the horizon, in arrivals per second; 0 without one.
-    pub rising: f64,
+    /// What a clear rise of the last minute comes to at the horizon; nothing without one.
+    pub rising: Rise,
     /// What came at this time of days before and is about to come again, in arrivals per second; 0 where nothing is.
     pub recalled: f64,
     /// Expected seconds on an agent of what is recalled.
@@ -109,9 +114,9 @@ pub(crate) struct Rule {
     /// How many times the variance of Poisson arrivals chance may have at most. Below that it counts as great as the
     /// recent errors of the forecasts.
     pub most_dispersion: f64,
-    /// Seconds for which a surge is expected to last. Where the horizon is longer, its excess counts for that part of
-    /// it.
-    pub surge_lasts_s: f64,
+    /// How much of its trust the rule has still to earn, from 1 in a new pool to 0 in one that knows its surges. Shadow
+    /// pools show what a rule is worth that is trusted.
+    pub unproven: f64,
 }
 
 impl Rule {
@@ -180,9 +185,19 @@ impl Rule {
         };
         // Both layers only add: what they see has begun, and what the forecast sees is the long run.
         let sigmas = if self.surges_early { SURGE_SIGMAS } else { SURGE_SURELY_SIGMAS };
-        let surge = inputs.fast > rate + sigmas * (rate.max(1.0 / FAST_S) / FAST_S).sqrt();
-        let surging = rate + (inputs.fast - rate) * (self.surge_lasts_s / inputs.horizon_s).min(1.0);
-        (if surge { surging } else { rate }.max(if self.surges_early { inputs.rising } else { 0.0 }), surge)
+        let sigma = (rate.max(1.0 / FAST_S) / FAST_S).sqrt();
+        let surge = inputs.fast > rate + sigmas * sigma;
+        let rising = if self.surges_early { inputs.rising.less(self.unproven * RISE_DOUBT) } else { 0.0 };
+        (if surge { self.surging(rate, sigma, inputs) } else { rate }.max(rising), surge)
+    }
+
+    /// The rate in a surge.
+    ///
+    /// A surge is found because it is extreme, so part of it is chance. A new pool counts what chance does not explain, and
+    /// for as long as a surge may last.
+    fn surging(&self, rate: f64, sigma: f64, inputs: &ForecastInputs) -> f64 {
+        let excess = inputs.fast - rate - self.unproven * SURGE_SIGMAS * sigma;
+        rate + excess * (SURGE_LASTS_S / (self.unproven * inputs.horizon_s)).min(1.0)
     }
 
     /// What this rule asks for in a pool of this state.
@@ -285,7 +300,7 @@ impl Rule {
     fn backlog_need(&self, pool: &PoolState, inputs: &ForecastInputs, rate: f64) -> f64 {
         let AnnouncedLoad { early_before_ready, late_before_ready, .. } = inputs.announced;
         let arrivals = early_before_ready + late_before_ready.max(rate * inputs.horizon_s);
-        backlog_need(pool, inputs, rate).min(self.most(pool.in_system(), arrivals, inputs))
+        backlog_need(pool, inputs, rate, self.unproven).min(self.most(pool.in_system(), arrivals, inputs))
     }
 
     /// Agents for all tasks present and so many `arrivals` until the horizon, with the margin of these.
@@ -343,12 +358,13 @@ fn recalled_need(in_system: f64, inputs: &ForecastInputs) -> f64 {
     load.need(RECALL_MARGIN * (1.0 - MENDED_SOON * still_there))
 }
 
-/// Agents that drain a backlog: those there are, or those for the load and for the rest of the backlog.
+/// Agents that drain a backlog; 0 without tasks left over.
 ///
 /// Within a cold start the idle agents take a task each, the busy ones as many as they finish, and the starting ones, which
 /// are ready half-way on average, half as many, but at least one.
-/// What then still waits is drained over the longer of a cold start and a task. 0 without tasks left over.
-fn backlog_need(pool: &PoolState, inputs: &ForecastInputs, rate: f64) -> f64 {
+/// What then still waits is drained over the longer of a cold start and a task. The agents for that come to those for the
+/// load if the rule is `unproven`, and to all that there are if it is trusted: then the backlog is the load that counts.
+fn backlog_need(pool: &PoolState, inputs: &ForecastInputs, rate: f64, unproven: f64) -> f64 {
     let ForecastInputs { cold_s, service_s, announced, .. } = *inputs;
     let AnnouncedLoad { early_before_ready, late_before_ready, .. } = announced;
     if pool.waiting + early_before_ready + late_before_ready == 0.0 {
@@ -359,7 +375,13 @@ fn backlog_need(pool: &PoolState, inputs: &ForecastInputs, rate: f64) -> f64 {
     let taken = pool.ready + pool.starting * (0.5 * rounds).max(1.0) + busy * rounds;
     let coming = early_before_ready + late_before_ready.max(rate * cold_s);
     let left = pool.waiting + coming - taken;
-    if left <= 0.0 { 0.0 } else { pool.size().max(rate * service_s + left * service_s / cold_s.max(service_s)) }
+    if left <= 0.0 {
+        return 0.0;
+    }
+    let drain = left * service_s / cold_s.max(service_s);
+    let (size, load) = (pool.size(), rate * service_s);
+    let (careful, bold) = (size.max(load + drain), size.max(load) + drain);
+    bold + unproven * (careful - bold)
 }
 
 /// Margins and stabilization windows of the 60 s average, which wins on most calm loads.
@@ -388,7 +410,7 @@ pub(crate) fn rules() -> Vec<Rule> {
         stabilization_s: PRIOR_STABILIZATION_S,
         surges_early: true,
         most_dispersion: PRIOR_DISPERSION,
-        surge_lasts_s: f64::INFINITY,
+        unproven: 0.0,
     };
     let mut rules = vec![prior];
     let mut add = |source, margins: &[f64], windows: &[f64], surges_early| {
@@ -400,7 +422,7 @@ pub(crate) fn rules() -> Vec<Rule> {
                 surges_early,
                 // Their margins compete, so that each load finds the margin for its own chance.
                 most_dispersion: 1.0,
-                surge_lasts_s: f64::INFINITY,
+                unproven: 0.0,
             }));
         }
     };

@@ -1,5 +1,7 @@
 use super::{event_feed::EventFeed, shadow::ShadowTask, *};
-use crate::{Objective, announced::AnnouncedLoad};
+use proptest::prelude::*;
+
+use crate::{Objective, announced::AnnouncedLoad, trend::Rise};
 
 fn limits() -> PolicyLimits {
     PolicyLimits { min: 1, max: 50, cold_start_s: 2.0, tick_s: 1.0, objective: Objective::default() }
@@ -12,7 +14,7 @@ fn inputs(t: f64) -> ForecastInputs {
         horizon_s: 3.0,
         rates: [0.0; RATES],
         fast: 0.0,
-        rising: 0.0,
+        rising: Rise::default(),
         by_sessions: false,
         recalled: 0.0,
         recalled_service_s: 5.0,
@@ -126,10 +128,53 @@ fn a_new_pool_does_not_take_a_surge_of_seconds_for_the_rate_of_half_a_minute() {
         assert!(surge);
         rate
     };
-    assert_eq!(rate(&tournament, 3.0), 9.0, "it lasts until the horizon");
-    assert_eq!(rate(&tournament, 32.0), 1.0 + 8.0 * SURGE_LASTS_S / 32.0);
-    tournament.scores.seconds.add(keep(1.0), 1e4);
-    assert_eq!(rate(&tournament, 32.0), 9.0, "a rule that has proven itself decides alone");
+    // Nine tasks a second instead of one, of which three standard deviations of five seconds are chance.
+    let excess = 8.0 - 3.0 * (1.0f64 / 5.0).sqrt();
+    assert!((rate(&tournament, 3.0) - (1.0 + excess)).abs() < 1e-9, "it lasts until the horizon");
+    assert!((rate(&tournament, 32.0) - (1.0 + excess * 8.0 / 32.0)).abs() < 1e-9);
+    tournament.scores.seconds.add(keep(1.0), 1e5);
+    assert!((rate(&tournament, 32.0) - 9.0).abs() < 1e-9, "a rule that has proven itself decides alone");
+}
+
+proptest! {
+    #[test]
+    fn a_surge_or_a_rise_counts_the_less_the_less_a_pool_knows(
+        (rate, fast) in (0.0..50.0f64, 0.0..200.0f64),
+        (rising, error) in (0.0..100.0f64, 0.0..20.0f64),
+        horizon_s in 1.5..120.0f64,
+        unproven in 0.0..=1.0f64,
+    ) {
+        let rising = Rise { rate: rising, error };
+        let inputs = ForecastInputs { rates: [rate; RATES], fast, rising, horizon_s, ..inputs(0.0) };
+        for rule in rules() {
+            let counted = |unproven| Rule { unproven, ..rule }.rate(&inputs).0;
+            let (new, some, trusted) = (counted(1.0), counted(unproven), counted(0.0));
+            prop_assert!(new <= some + 1e-9 && some <= trusted + 1e-9, "{new} {some} {trusted}");
+            if let rule::Source::Rate(at) = rule.source {
+                prop_assert!(new >= inputs.rates[at] - 1e-9, "never less than the forecast: {new}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_backlog_asks_for_the_less_the_less_a_pool_knows_and_never_for_more_than_may_come(
+        (waiting, in_flight, ready, starting) in (0u16..500, 0u16..200, 0u16..50, 0u16..200),
+        (rate, service_s, cold_s) in (0.0..20.0f64, 0.2..60.0f64, 0.5..60.0f64),
+        unproven in 0.0..=1.0f64,
+    ) {
+        let pool = PoolState {
+            waiting: waiting.into(), in_flight: in_flight.into(), ready: ready.into(), starting: starting.into(), draining: 0.0,
+        };
+        let inputs = ForecastInputs { rates: [rate; RATES], service_s, cold_s, horizon_s: cold_s + 1.0, ..inputs(0.0) };
+        for rule in rules().iter().step_by(17) {
+            let backlog = |unproven| Rule { unproven, ..*rule }.requirements(&pool, &inputs).backlog;
+            let (new, some, trusted) = (backlog(1.0), backlog(unproven), backlog(0.0));
+            prop_assert!(new <= some + 1e-9 && some <= trusted + 1e-9, "{new} {some} {trusted}");
+            let arrivals = rate * (cold_s + 1.0);
+            let most = pool.in_system() + arrivals + rule.margin * (rule.most_dispersion * arrivals).sqrt();
+            prop_assert!(trusted <= most + 1e-9, "{trusted} of {most}");
+        }
+    }
 }
 
 #[test]
