@@ -2,12 +2,14 @@
 
 mod explain;
 mod learned;
+mod needs_before;
 pub(crate) mod sanitize;
 mod settings;
 
 use self::{
     explain::{Explanation, explain},
     learned::Learned,
+    needs_before::{NeedsBefore, Turn},
     sanitize::{bounded, sanitized},
 };
 use crate::{
@@ -16,7 +18,6 @@ use crate::{
     forecaster::RateForecast,
     sessions,
     sizing::Load,
-    stabilization::SlidingMaximum,
     tournament::{
         EWMA_15, EWMA_60, FAST_S, ForecastInputs, PoolState, RATES, RECALL, Requirements, SESSIONS, Tournament, Tuning,
         whole,
@@ -63,6 +64,7 @@ pub struct Predictive {
     news_until: f64,
     /// Until this time on the window's clock the pool does not shrink, because of a restore.
     settles_at: f64,
+    needs_before: NeedsBefore,
 }
 
 impl Predictive {
@@ -91,6 +93,7 @@ impl Predictive {
             fresh: true,
             news_until: SETTLE_S,
             settles_at: 0.0,
+            needs_before: NeedsBefore::default(),
         })
     }
 
@@ -133,11 +136,8 @@ impl Predictive {
         learned.rates.observe(&learned.window, arrivals, now - before, horizon_s);
         let was_slower = learned.service.factor() > 1.0;
         let shift = learned.service.observe(now - before, seen);
-        let is_over = was_slower && shift.is_none() && !learned.service.is_changing();
-        if is_over || shift.is_some_and(|shift| shift.after_s < shift.before_s) {
-            // The need of slower tasks is no reason to retain agents for faster ones.
-            learned.recent_needs = SlidingMaximum::default();
-        }
+        let turn = Turn::of(was_slower, &learned.service, shift);
+        self.needs_before.follow(turn, &mut learned.recent_needs);
         learned.observed_s += now - before;
         let in_system = f64::from(seen.in_flight) + f64::from(seen.queue_depth);
         if learned.announcements.are_any() {

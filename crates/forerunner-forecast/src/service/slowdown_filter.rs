@@ -21,7 +21,7 @@ const LEAST_CHANGE: f64 = 4.0;
 /// Least steps of a change that is worth to be called one, a factor of 1.68. The mean follows smaller ones by itself.
 const WORTH: i32 = 3;
 /// Probabilities from which the model reports a change, and from which the change replaces the known durations.
-const BELIEVED: f64 = 0.7;
+const BELIEVED: f64 = 0.9;
 const CERTAIN: f64 = 0.95;
 /// Completions that show the new pace, and the time since the first of them in means of the old one, before a change is more
 /// than a guess. After a stall many tasks that took long end at once, and the next ones are as quick as ever.

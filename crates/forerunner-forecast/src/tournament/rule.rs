@@ -331,8 +331,15 @@ impl Rule {
         let load = |still_there| self.load(in_system - stuck, rate, inputs, still_there);
         let z = self.z(inputs);
         let ahead = load(inputs.still_there);
+        // A rule of tasks present keeps its own margin or spares, for the tasks that are expected then.
+        let expected = stuck + ahead.mean();
+        let own = match self.source {
+            Source::Spares => expected + self.margin,
+            Source::Present | Source::Level(_) => expected + self.margin * expected.max(1.0).sqrt(),
+            Source::Rate(_) | Source::Greatest => 0.0,
+        };
         // The margin is for what may come: tasks present need an agent each at most.
-        let need = (stuck + ahead.need(z)).min(self.most(in_system, rate * inputs.horizon_s, inputs));
+        let need = (stuck + ahead.need(z)).max(own).min(self.most(in_system, rate * inputs.horizon_s, inputs));
         let until_horizon = need.max(stuck + load(inputs.still_half).need(z)).max(in_system);
         Need { need, basis: stuck + ahead.mean(), until_horizon }
     }

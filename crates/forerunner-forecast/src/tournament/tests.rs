@@ -157,6 +157,29 @@ proptest! {
     }
 
     #[test]
+    fn while_durations_change_rules_of_tasks_present_keep_their_margins_within_what_may_come(
+        in_flight in 0u16..200,
+        (rate, service_s) in (0.0..20.0f64, 0.2..60.0f64),
+        still_there in 0.0..=1.0f64,
+    ) {
+        let pool = PoolState { in_flight: in_flight.into(), ..PoolState::default() };
+        let inputs = ForecastInputs {
+            rates: [rate; RATES], service_s, still_there, still_half: still_there, is_changing: true, ..inputs(0.0)
+        };
+        for rule in rules().iter().filter(|rule| !matches!(rule.source, rule::Source::Rate(_) | rule::Source::Greatest)) {
+            let Requirements { forecast, basis, .. } = rule.requirements(&pool, &inputs);
+            let arrivals = rate * inputs.horizon_s;
+            let most = pool.in_system() + arrivals + (1.0 - 0.6 * still_there) * arrivals.sqrt();
+            let margin = match rule.source {
+                rule::Source::Spares => rule.margin,
+                _ => rule.margin * basis.max(1.0).sqrt(),
+            };
+            prop_assert!(forecast >= (basis + margin).min(most) - 1e-9, "{forecast} of {basis} and {margin}");
+            prop_assert!(forecast <= most + 1e-9, "{forecast} of {most}");
+        }
+    }
+
+    #[test]
     fn a_backlog_asks_for_the_less_the_less_a_pool_knows_and_never_for_more_than_may_come(
         (waiting, in_flight, ready, starting) in (0u16..500, 0u16..200, 0u16..50, 0u16..200),
         (rate, service_s, cold_s) in (0.0..20.0f64, 0.2..60.0f64, 0.5..60.0f64),
