@@ -276,3 +276,31 @@ fn who_reports_counts_and_means_alone_gets_the_same_advice() {
         assert!(terse.grown_at_s <= 10.0 && terse.waiting <= 16 && terse.longest_wait_s < 25.0, "{terse:?}, {full:?}");
     }
 }
+
+/// Medians over eight seeds of arrivals by chance, as a table: three tasks a second of 2 s, then slower for five minutes.
+#[test]
+fn the_table_of_slow_downs() {
+    println!("| tasks of 2 s become | durations | grown by half after | most agents | most waiting | longest wait |");
+    println!("|--:|---|--:|--:|--:|--:|");
+    for factor in [3.0, 5.0, 10.0, 20.0] {
+        for scatter in [Scatter::None, Scatter::Exponential] {
+            let runs: Vec<Shown> = (1..=8)
+                .map(|seed| {
+                    let case = Case { scatter, seed, even: false, ..CASE };
+                    shown(&case.run(950.0, &[], there_and_back(600.0, factor)), 600.0, 900.0)
+                })
+                .collect();
+            let median = |of: fn(&Shown) -> f64| {
+                let mut values: Vec<f64> = runs.iter().map(of).collect();
+                values.sort_by(f64::total_cmp);
+                0.5 * (values[3] + values[4])
+            };
+            let [grown_s, agents] = [median(|shown| shown.grown_at_s), median(|shown| shown.most.into())];
+            let [waiting, wait_s] = [median(|shown| shown.waiting.into()), median(|shown| shown.longest_wait_s)];
+            let durations = if scatter == Scatter::None { "equal" } else { "exponential" };
+            let slow_s = 2.0 * factor;
+            println!("| {slow_s:.0} s | {durations} | {grown_s:.0} s | {agents:.0} | {waiting:.0} | {wait_s:.0} s |");
+            assert!((scatter != Scatter::None || grown_s < slow_s) && wait_s < 2.0 * slow_s, "{runs:?}");
+        }
+    }
+}
