@@ -128,3 +128,51 @@ async fn a_revoked_key_is_refused_by_every_node() {
         eventually("each node refuses the key", left, async || holds(status(client, key).await == 401)).await;
     }
 }
+
+/// The key of an identity provider, and a token of the subject `alice` with the role `submit` that it signed. Nobody has
+/// the private key any more. The token expires in 2100.
+const JWKS: &str = r#"{"keys":[{"kty":"RSA","kid":"rsa","n":"4KxWYrVsNDg5KbkMrpv1cM_i3tDRdtx2U04wAjYLar1Kl6EUZjEettV_nQ_MwA6SGBrwmzkVRWmPKLZuFy63xCqcx4Fpzo2jN9QPuF8eUuXyavHSqnml72q3Gu0eXRLtA1bWJKjFIXvJ6-FHYF0tLbFDaFotOTgWB3DZ8dAnCCmYXgjZQIShph4t8RXdgLYVWitdHiWvLedSIS2PywZpMN0ljA1Vf2erMH-JDnduzuZ4rT-BU_etFZO9AA1jrh_JQKcrQNZsoLQSrTqYi-uIfYNAdX_nQymLud3EVIONlInDS4olSQz1G3RA0MPeGWVh4OFwjybGmm5ffVzr5uS5yQ","e":"AQAB"}]}"#;
+const TOKEN: &str = "eyJhbGciOiJSUzI1NiIsImtpZCI6InJzYSJ9.eyJpc3MiOiJodHRwczovL2lkLnRlc3QiLCJhdWQiOiJmb3JlcnVubmVyIiw\
+     ic3ViIjoiYWxpY2UiLCJleHAiOjQxMDI0NDQ4MDAsInJvbGUiOiJzdWJtaXQifQ.LCXGaK2KIcFvc11plZBWHDMpdm2JGmb9\
+     PZtMo6iBcg1yUta_YnmxmzLG0h2Fj8q9GZdN2qUdq_O-SUThxAsW2IvXO6w48CFTN-PahtZ_vP2OSxDKi5IOsDm84CNor-9J\
+     rgjMX9NQXDuV8_dfGkU4St7jqlzKGfTdfHPMUVfLAbbuiAR5547Eta2hRLXfSazSA00AUVKRbJjClqh0kZtpWLhEBIybH-kg\
+     jRpLK2HAh74B0A4tvoGXwlOuSFJ6eM_pviJei90CI0DfIDMEkWZAZW_2T27tLeNvRR9PMFhRe1gto_B06ryR0dEnRV_sYHyl\
+     HS2veWIpDjojhVAECCrH-Q";
+
+#[actix_rt::test]
+async fn tokens_of_an_identity_provider_are_accepted_beside_keys() {
+    let site = Site::new();
+    let first = first_key(&site).await;
+    let (file, jwks) = (site.path("first.key").display().to_string(), site.path("jwks.json").display().to_string());
+    let lines = format!(
+        "auth.mode = \"keys+jwt\"\nauth.bootstrap_key_file = \"{file}\"\n\
+         [auth.jwt]\nissuer = \"https://id.test\"\naudience = \"forerunner\"\njwks_file = \"{jwks}\"\nrefresh = \"1s\"\n"
+    );
+    let site = site.with(&lines, &[Pool::builtin("work")]);
+    let service = site.serve().await;
+    let client = service.client();
+    let refused = client.ask(with_key(Call::get("/v1/pools"), TOKEN)).await;
+    assert_eq!(refused.status, 503, "the provider is away: {}", refused.body);
+    assert_eq!(status(&client, &first).await, 200, "keys need no provider");
+    fs::write(&jwks, JWKS).expect("it can be written");
+    eventually("the provider is back", SOON, async || holds(status(&client, TOKEN).await == 200)).await;
+    let submit = Call::submit("work", &json!({ "input": 1 }));
+    let task = client.ask(with_key(submit, TOKEN)).await.expect(202);
+    let name = task["submitted_by"].as_str().unwrap_or_else(|| panic!("{task}"));
+    assert!(name.starts_with("jwt-alice-"), "{name}");
+    let refused = client.ask(with_key(Call::new("POST", "/v1/pools/work:pause"), TOKEN)).await;
+    assert_eq!(
+        (refused.status, &refused.body["role"], &refused.body["needs"]),
+        (403, &json!("submit"), &json!("operate"))
+    );
+    let (message, _) = TOKEN.rsplit_once('.').expect("three parts");
+    let forged = client.ask(with_key(Call::get("/v1/pools"), &format!("{message}.{}", "A".repeat(342)))).await;
+    assert!(forged.status == 401 && forged.body["detail"].to_string().contains("signature"), "{}", forged.body);
+    let ended =
+        site.program().env("FORERUNNER_TOKEN", TOKEN).run(["pool", "list", "--server", service.address()]).await;
+    let _ = ended.ended(0);
+    // A key that the provider withdraws is not accepted for long.
+    fs::write(&jwks, JWKS.replace("\"rsa\"", "\"next\"")).expect("it can be written");
+    eventually("the key is withdrawn", SOON, async || holds(status(&client, TOKEN).await == 401)).await;
+    assert_eq!(service.stop(SOON).await, 0);
+}

@@ -19,6 +19,7 @@ pub fn check(config: &Config) -> Result<(), Usage> {
             "`{key}` = {listen} is reachable from other machines, and no choice is made about who may call; choose \
              one:\n\
              - auth.mode = \"keys\": calls need a key; `forerunner key generate --role admin` makes the first one\n\
+             - auth.mode = \"jwt\": calls need a token of the identity provider in auth.jwt\n\
              - {key} = \"127.0.0.1:7077\" or \"unix:PATH\": only this machine reaches it\n\
              - auth.mode = \"off\": whoever reaches it may do everything; only where a firewall or an authenticating \
              proxy is in front"
@@ -28,7 +29,7 @@ pub fn check(config: &Config) -> Result<(), Usage> {
 
 /// Returns the warning that belongs to addresses that other machines can reach without a key.
 pub fn warning(addresses: &[SocketAddr], mode: AuthMode) -> Option<String> {
-    if mode == AuthMode::Keys {
+    if mode.is_on() {
         return None;
     }
     let open: Vec<String> = addresses.iter().filter(|address| is_beyond(address)).map(ToString::to_string).collect();
@@ -77,7 +78,7 @@ mod tests {
         }
         for open in ["0.0.0.0:7077", "[::]:7077", "10.0.0.1:80", "[fe80::1]:80"] {
             let text = refusal(open, "", AuthMode::Auto).expect("a refusal");
-            assert!(text.contains(open) && text.matches("\n- ").count() == 3, "{text}");
+            assert!(text.contains(open) && text.matches("\n- ").count() == 4, "{text}");
             assert!(refusal("127.0.0.1:1", open, AuthMode::Auto).expect("a refusal").contains("`http.admin_listen`"));
             assert_eq!(refusal(open, open, AuthMode::Keys), None);
             assert_eq!(refusal(open, "", AuthMode::Off), None);

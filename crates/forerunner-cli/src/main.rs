@@ -9,6 +9,7 @@ mod config;
 mod exit;
 mod exposure;
 mod files;
+mod jwks;
 mod render;
 mod seed;
 mod server_args;

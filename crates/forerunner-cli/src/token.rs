@@ -59,12 +59,21 @@ fn read(file: &Path) -> anyhow::Result<String> {
     check(&fs::read_to_string(file).map_err(unreadable)?, &name)
 }
 
+/// Whether it has the form of a JSON Web Token: three parts in base64url. Only the service knows whether it is one.
+fn is_jwt(text: &str) -> bool {
+    let is_part = |part: &str| {
+        !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+    };
+    text.starts_with("eyJ") && text.split('.').count() == 3 && text.split('.').all(is_part)
+}
+
 fn check(text: &str, place: &str) -> anyhow::Result<String> {
     let text = text.trim();
-    match Token::parse(text) {
-        Some(_) => Ok(text.to_owned()),
-        None => Err(Usage(format!("{place} has no key; copy the whole key, from `fr_` to its last letter")).into()),
+    if Token::parse(text).is_some() || is_jwt(text) {
+        return Ok(text.to_owned());
     }
+    Err(Usage(format!("{place} has no key; copy the whole key, from `fr_` to its last letter, or a token (JWT)"))
+        .into())
 }
 
 #[cfg(test)]

@@ -90,7 +90,7 @@ impl FromRequest for Api {
         // Nothing is reached where nobody has checked the caller.
         let unchecked = || match service.auth() {
             Auth::Off => service.clone(),
-            Auth::Keys(_) => service.scoped(Scope::Nothing),
+            Auth::On(_) => service.scoped(Scope::Nothing),
         };
         let service = request.extensions().get().cloned().unwrap_or_else(unchecked);
         ready(Ok(Self { shared: Arc::clone(shared), service }))

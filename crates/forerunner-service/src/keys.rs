@@ -7,7 +7,7 @@ use metrics::gauge;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::{
-    auth::{self, ApiKeyState, ApiKeyStatus, Auth, Denial, Made, NewApiKey, Permission, Scope},
+    auth::{self, ApiKeyState, ApiKeyStatus, Denial, Made, NewApiKey, Permission, Scope},
     error::Error,
     metrics::{DISABLED, KEYS},
     problem_kind::ProblemKind,
@@ -88,7 +88,7 @@ impl Service {
 
     /// Reads the keys of the store again and again, for as long as the service runs.
     pub async fn keep_keys(&self) {
-        gauge!(DISABLED).set(if self.auth().ring().is_some() { 0.0 } else { 1.0 });
+        gauge!(DISABLED).set(if self.auth().is_on() { 0.0 } else { 1.0 });
         if self.auth().ring().is_none() {
             return;
         }
@@ -121,9 +121,9 @@ impl Service {
     /// # Errors
     /// The store does not answer.
     pub async fn api_keys(&self) -> Result<Vec<ApiKeyStatus>, Error> {
-        let shown = match self.auth() {
-            Auth::Off => auth::list(self.handle().api_keys(), self.time()).await?,
-            Auth::Keys(ring) => {
+        let shown = match self.auth().ring() {
+            None => auth::list(self.handle().api_keys(), self.time()).await?,
+            Some(ring) => {
                 self.refresh_keys().await?;
                 ring.statuses(self.time())
             }

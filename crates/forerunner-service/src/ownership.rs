@@ -41,7 +41,7 @@ impl Service {
 
     /// Returns the name that the caller's changes are signed with, if the service knows its callers.
     pub(crate) fn signature(&self) -> Option<Option<ApiKeyName>> {
-        self.auth().ring().map(|_| self.caller_name())
+        self.auth().is_on().then(|| self.caller_name())
     }
 
     /// Returns a submission as one of the caller: of its tenant, and with its name.

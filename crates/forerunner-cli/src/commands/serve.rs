@@ -15,7 +15,9 @@ use tokio::task::JoinHandle;
 use crate::{
     config::{self, Config, ConfigArgs, Loaded, StoreConfig},
     exit::{Forced, NotClosed, NotListening, SERVICE_EXIT_CODES},
-    exposure, files, seed,
+    exposure, files,
+    jwks::Jwks,
+    seed,
     service_manager::ServiceManager,
     signals::{self, Signals},
     store, telemetry,
@@ -129,6 +131,7 @@ pub struct Service {
     node: Node,
     http: HttpControl,
     provisioners: Provisioners,
+    jwks: Jwks,
     serving: JoinHandle<io::Result<()>>,
 }
 
@@ -161,6 +164,13 @@ impl Service {
         if let Err(error) = service.refresh_keys().await {
             tracing::debug!(%error, "the keys are read later");
         }
+        let jwks = match Jwks::keep(&service).await {
+            Ok(jwks) => jwks,
+            Err(error) => {
+                node.shutdown(Duration::ZERO).await;
+                return Err(error);
+            }
+        };
         let provisioners = Provisioners::start(&service, provisioners(config));
         let server = match HttpServer::bind_with_fronts(config.http.clone(), service, metrics, fronts()) {
             Ok(server) => server,
@@ -176,7 +186,7 @@ impl Service {
             tracing::info!(admin_listen = admin, "serving probes and metrics on the admin listener");
         }
         let (address, http) = (server.address().to_owned(), server.control());
-        Ok(Self { address, store: kind, node, http, provisioners, serving: server.spawn() })
+        Ok(Self { address, store: kind, node, http, provisioners, jwks, serving: server.spawn() })
     }
 
     /// Resolves when the HTTP service has failed.
@@ -194,6 +204,7 @@ impl Service {
         drop(self.provisioners);
         let stopped = self.node.stop(grace).await;
         self.http.stop(true).await;
+        drop(self.jwks);
         let report = stopped.close().await;
         tracing::info!(clean = report.clean, "stopped");
         match (report.store, report.clean) {

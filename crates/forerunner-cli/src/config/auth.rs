@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, path::Path};
 
 use forerunner_agents::read_secret;
 use forerunner_core::Error;
-use forerunner_service::auth::{Auth, ConfiguredKey, KeyRing, Token};
+use forerunner_service::auth::{Auth, ConfiguredKey, Credentials, JwtSettings, JwtVerifier, KeyRing, Token};
 use serde::{Deserialize, Serialize};
 
 /// Who may call the service.
@@ -17,6 +17,8 @@ pub struct AuthConfig {
     pub bootstrap_key_file: String,
     /// Keys by their hashes.
     pub keys: Vec<ConfiguredKey>,
+    /// Whose tokens are accepted, and what their claims mean.
+    pub jwt: JwtSettings,
 }
 
 /// Whether calls need a key.
@@ -30,6 +32,26 @@ pub enum AuthMode {
     Off,
     /// Yes.
     Keys,
+    /// No: they need a token of an identity provider.
+    Jwt,
+    /// They need a key or a token.
+    #[serde(rename = "keys+jwt")]
+    KeysAndJwt,
+}
+
+impl AuthMode {
+    /// Returns whether callers are identified.
+    pub const fn is_on(self) -> bool {
+        self.has_keys() || self.has_tokens()
+    }
+
+    const fn has_keys(self) -> bool {
+        matches!(self, Self::Keys | Self::KeysAndJwt)
+    }
+
+    const fn has_tokens(self) -> bool {
+        matches!(self, Self::Jwt | Self::KeysAndJwt)
+    }
 }
 
 impl AuthConfig {
@@ -38,6 +60,12 @@ impl AuthConfig {
         let is_used = self.mode != AuthMode::Auto || (self.keys.is_empty() && self.bootstrap_key_file.is_empty());
         if !is_used {
             let rule = "use \"keys\", since there are keys, or \"off\" if nobody is to need one".to_owned();
+            return Err(Error::Setting { key: "auth.mode", value: format!("{:?}", self.mode).to_lowercase(), rule });
+        }
+        if self.mode.has_tokens() {
+            self.jwt.validate()?;
+        } else if !self.jwt.issuer.is_empty() && self.mode != AuthMode::Off {
+            let rule = "use \"jwt\" or \"keys+jwt\", since auth.jwt is set".to_owned();
             return Err(Error::Setting { key: "auth.mode", value: format!("{:?}", self.mode).to_lowercase(), rule });
         }
         let mut ids = BTreeSet::new();
@@ -55,11 +83,15 @@ impl AuthConfig {
     /// # Errors
     /// The file with the first key cannot be read, or has none.
     pub fn build(&self) -> Result<Auth, Error> {
-        if self.mode != AuthMode::Keys {
+        if !self.mode.is_on() {
             return Ok(Auth::Off);
         }
-        let first = self.first_key()?;
-        Ok(Auth::Keys(KeyRing::new(self.keys.clone(), first.as_ref())))
+        let keys = match self.mode.has_keys() {
+            true => Some(KeyRing::new(self.keys.clone(), self.first_key()?.as_ref())),
+            false => None,
+        };
+        let tokens = self.mode.has_tokens().then(|| JwtVerifier::new(self.jwt.clone()));
+        Ok(Auth::On(Box::new(Credentials { keys, tokens })))
     }
 
     fn first_key(&self) -> Result<Option<Token>, Error> {
@@ -87,6 +119,26 @@ mod tests {
         assert!(config.validate().unwrap_err().to_string().starts_with("`auth.mode` = auto is not valid"));
         for mode in [AuthMode::Keys, AuthMode::Off] {
             assert!(AuthConfig { mode, ..config.clone() }.validate().is_ok());
+        }
+    }
+
+    #[test]
+    fn tokens_need_a_provider_and_a_mode_that_uses_it() {
+        let jwt = JwtSettings {
+            issuer: "https://id.test".to_owned(),
+            audience: "forerunner".to_owned(),
+            jwks_file: "/etc/keys.json".to_owned(),
+            ..JwtSettings::default()
+        };
+        let with = |mode, jwt: &JwtSettings| AuthConfig { mode, jwt: jwt.clone(), ..AuthConfig::default() }.validate();
+        for mode in [AuthMode::Jwt, AuthMode::KeysAndJwt] {
+            assert_eq!(with(mode, &jwt), Ok(()));
+            let error = with(mode, &JwtSettings::default()).unwrap_err().to_string();
+            assert!(error.contains("`auth.jwt.issuer`"), "{error}");
+        }
+        for mode in [AuthMode::Auto, AuthMode::Keys] {
+            let error = with(mode, &jwt).unwrap_err().to_string();
+            assert!(error.contains("`auth.mode`") && error.contains("keys+jwt"), "{error}");
         }
     }
 

@@ -176,6 +176,9 @@ mod tests {
             {
                 format!("pools.*.agent.{env}.*")
             }
+            [auth, jwt, roles, _] if auth == "auth" && jwt == "jwt" && roles == "roles" => {
+                "auth.jwt.roles.*".to_owned()
+            }
             [pools, _, rest @ ..] if pools == "pools" => format!("pools.*.{}", rest.join(".")),
             key => key.join("."),
         };

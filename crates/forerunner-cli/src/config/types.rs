@@ -9,6 +9,7 @@ use forerunner_forecast::PolicyKind;
 use forerunner_http::{HttpSettings, TlsSettings};
 use forerunner_postgres::PostgresOptions;
 use forerunner_runtime::{OnTime, PoolSettings, QueueSettings, TaskSettings};
+use forerunner_service::auth::JwtSettings;
 use forerunner_store::StoreError;
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::EnvFilter;
@@ -245,13 +246,18 @@ pub struct PoolConfig {
     pub settings: PoolSettings,
 }
 
+/// The values of the claim with the role are the operator's.
+fn jwt_schema() -> Node {
+    Node::of::<JwtSettings>().with("roles", Node::Named(Box::new(Node::Value)))
+}
+
 /// Returns every key there is.
 pub fn schema() -> Node {
     Node::table([
         ("node", Node::of::<NodeConfig>()),
         ("store", Node::of::<StoreConfig>()),
         ("http", Node::of::<HttpSettings>().with("tls", Node::of::<TlsSettings>())),
-        ("auth", Node::of::<AuthConfig>()),
+        ("auth", Node::of::<AuthConfig>().with("jwt", jwt_schema())),
         ("log", Node::of::<LogConfig>()),
         ("shutdown", Node::of::<ShutdownConfig>()),
         ("pools", Node::Named(Box::new(pool_schema()))),

@@ -31,7 +31,7 @@ impl Node {
         let rig = Rig::new().pool(OWN, script(), |pool| pool.min = 0).pool(OTHER, script(), |pool| pool.min = 0);
         let running = rig.start().await;
         let settings = HttpSettings::default();
-        let auth = Auth::Keys(KeyRing::default());
+        let auth = Auth::keys(KeyRing::default());
         let service = Service::with_auth(running.handle(), settings.limits(), auth);
         let prometheus = PrometheusBuilder::new().build_recorder().handle();
         let api = Api::with_fronts(settings, service, prometheus, Vec::new());

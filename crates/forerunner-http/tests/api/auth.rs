@@ -30,7 +30,7 @@ impl Keyed {
         let rig = Rig::start().await;
         let first = Token::generate(Role::Admin).unwrap();
         let service = rig.api.service();
-        let auth = Auth::Keys(KeyRing::new(Vec::new(), Some(&first)));
+        let auth = Auth::keys(KeyRing::new(Vec::new(), Some(&first)));
         let service = Service::with_auth(rig.handle(), *service.limits(), auth);
         service.refresh_keys().await.unwrap();
         let api = Api::with_fronts(rig.settings.clone(), service, prometheus(), Vec::new());

@@ -2,12 +2,13 @@
 
 use std::{net::IpAddr, time::Duration};
 
+use super::TokenFault;
 use crate::{error::Error, problem_kind::ProblemKind};
 
 /// When to try again while the keys of the store cannot be read.
 const RETRY_STALE: Duration = Duration::from_secs(2);
 
-/// Why a key is refused. Only who has the secret of a key learns more than that it is not valid.
+/// Why a key or a token is refused. Only who has the secret of a key learns more than that it is not valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Denial {
     /// There is no key, and the call needs one.
@@ -26,6 +27,10 @@ pub enum Denial {
     Network(IpAddr),
     /// The keys of the store could not be read for too long.
     Stale,
+    /// It is a token of a provider, and is not valid.
+    Token(TokenFault),
+    /// The keys of the provider could not be read, or not for too long.
+    NoSigningKeys,
 }
 
 impl Denial {
@@ -39,7 +44,8 @@ impl Denial {
             Self::Revoked => "revoked",
             Self::Replaced => "replaced",
             Self::Network(_) => "network",
-            Self::Stale => "stale",
+            Self::Stale | Self::NoSigningKeys => "stale",
+            Self::Token(fault) => fault.as_str(),
         }
     }
 }
@@ -52,6 +58,11 @@ impl From<Denial> for Error {
                 let detail = "the node could not read the keys of the store for 10 s, so it accepts none of them; try again";
                 return Self::new(ProblemKind::StoreUnavailable, detail).retry_after(RETRY_STALE);
             }
+            Denial::NoSigningKeys => {
+                let detail = "the node could not read the keys of the provider in auth.jwt, so it accepts no token; try again";
+                return Self::new(ProblemKind::NotReady, detail).retry_after(RETRY_STALE);
+            }
+            Denial::Token(fault) => fault.detail().to_owned(),
             Denial::Malformed => {
                 "what was sent is not a key: its checksum, its length or its beginning is wrong; copy the whole key, from \
                  `fr_` to its last letter"
