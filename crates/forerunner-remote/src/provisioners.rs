@@ -58,30 +58,28 @@ impl Provisioner {
                         self.record(plan, number, ended);
                     }
                 }
-                _ = ticks.tick() => match self.wanted().await {
-                    None => (plan, running) = (None, None),
-                    Some(wanted) => {
-                        let now = Instant::now();
-                        let plan = plan.get_or_insert_with(|| ProvisionPlan::new(&self.spec, wanted.there, now));
-                        if let Some(number) = plan.next_run(wanted.agents, now) {
-                            running = Some((number, Box::pin(self.spec.run(&self.pool, number))));
-                        }
+                // Another node provides for the pool.
+                _ = ticks.tick() => if !self.service.leads() {
+                    (plan, running) = (None, None);
+                } else if let Some(wanted) = self.wanted().await {
+                    let now = Instant::now();
+                    let plan = plan.get_or_insert_with(|| ProvisionPlan::new(&self.spec, wanted.there, now));
+                    if let Some(number) = plan.next_run(wanted.agents, now) {
+                        running = Some((number, Box::pin(self.spec.run(&self.pool, number))));
                     }
                 },
             }
         }
     }
 
-    /// Returns what the pool wants; `None` if that is not known, or another node provides for the pool.
+    /// Returns what the pool wants; `None` if that is not known now.
     async fn wanted(&self) -> Option<Wanted> {
-        if !self.service.leads() {
-            return None;
-        }
         let pool = self.service.pool(&self.pool).await.ok()?;
         // Before its first decision a pool wants what its bounds say. Agents of the time before would stop.
         pool.decision.as_ref()?;
         let there = pool.agents.ready + pool.agents.busy;
-        Some(Wanted { agents: pool.desired.max(pool.agents.busy).clamp(pool.min, pool.max), there })
+        let agents = pool.desired.max(pool.agents.busy).min(pool.max).max(pool.min);
+        Some(Wanted { agents, there })
     }
 
     fn record(&self, plan: &mut ProvisionPlan, agents: u32, ended: Result<(), CommandFailed>) {
