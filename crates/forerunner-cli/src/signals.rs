@@ -149,8 +149,8 @@ mod tests {
         }
         // Signals that arrive together are one request, and a repetition without a request is not urgent.
         send(30);
-        send(3);
-        assert_eq!(signals.next().await.to_string(), "SIGQUIT");
+        send(15);
+        assert_eq!(signals.next().await.to_string(), "SIGTERM");
         send(24);
         send(15);
         assert_eq!(signals.next_urgent().await.to_string(), "SIGTERM");
