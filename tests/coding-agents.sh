@@ -12,7 +12,7 @@ tests/coding-agents/install.sh --all
 cargo build --locked -p forerunner-cli
 cargo test --locked -p forerunner-e2e --test e2e --no-run
 if [ $# -eq 0 ]; then set -- opencode codex claude gemini qwen vibe pi fast-agent; fi
-# A client of pools, from whoever makes it.
+# acpx, a client that others make, uses a pool.
 cargo test --quiet --locked -p forerunner-e2e --test e2e -- --exact acp_front::acpx --include-ignored
 out=$(mktemp)
 trap 'rm -f "$out"' EXIT

@@ -1,6 +1,12 @@
 //! Who may call: a choice beyond loopback, keys from the command line, and no key in any output.
 
-use std::{fs, time::Duration};
+use std::{
+    fs,
+    io::{BufRead, BufReader},
+    path::Path,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
 
 use forerunner_e2e::{Call, Client, Nodes, PgServer, Pool, Site, eventually, holds};
 use serde_json::{Value, json};
@@ -174,5 +180,56 @@ async fn tokens_of_an_identity_provider_are_accepted_beside_keys() {
     // A key that the provider withdraws is not accepted for long.
     fs::write(&jwks, JWKS.replace("\"rsa\"", "\"next\"")).expect("it can be written");
     eventually("the key is withdrawn", SOON, async || holds(status(&client, TOKEN).await == 401)).await;
+    assert_eq!(service.stop(SOON).await, 0);
+}
+
+/// A provider that answers over HTTP. Dropping it ends it.
+struct Provider {
+    process: Child,
+    address: String,
+}
+
+impl Provider {
+    /// Serves the files of a directory.
+    fn serve(directory: &Path) -> Self {
+        let mut command = Command::new("python3");
+        command.args(["-u", "-m", "http.server", "0", "--bind", "127.0.0.1"]).current_dir(directory);
+        let command = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        let mut process = command.spawn().expect("python3 is there");
+        let mut line = String::new();
+        BufReader::new(process.stdout.take().expect("piped")).read_line(&mut line).expect("it says where it listens");
+        let port = line.split_whitespace().skip_while(|word| *word != "port").nth(1).expect("a port");
+        Self { address: format!("http://127.0.0.1:{port}"), process }
+    }
+}
+
+impl Drop for Provider {
+    fn drop(&mut self) {
+        let _ended = self.process.kill();
+        let _status = self.process.wait();
+    }
+}
+
+#[actix_rt::test]
+async fn the_keys_of_an_identity_provider_are_fetched_and_fetched_again_for_a_new_one() {
+    let (site, files) = (Site::new(), Site::new());
+    let provider = Provider::serve(files.directory());
+    fs::write(files.path("jwks.json"), JWKS.replace("\"rsa\"", "\"old\"")).expect("it can be written");
+    // It is read again because of a token, and not because of the time.
+    let lines = format!(
+        "auth.mode = \"jwt\"\n[auth.jwt]\nissuer = \"https://id.test\"\naudience = \"forerunner\"\n\
+         jwks_url = \"{}/jwks.json\"\nrefresh = \"1h\"\n",
+        provider.address
+    );
+    let site = site.with(&lines, &[Pool::builtin("work")]);
+    let service = site.serve().await;
+    let client = service.client();
+    assert_eq!(status(&client, TOKEN).await, 401, "no key of that name has signed");
+    fs::write(files.path("jwks.json"), JWKS).expect("it can be written");
+    eventually("the new key is fetched", SOON, async || holds(status(&client, TOKEN).await == 200)).await;
+    let key = "fr_sub_00000000000000000000000000000000000000000000000";
+    assert_eq!(status(&client, key).await, 401, "keys are not accepted in this mode");
+    drop(provider);
+    assert_eq!(status(&client, TOKEN).await, 200, "the keys are known");
     assert_eq!(service.stop(SOON).await, 0);
 }

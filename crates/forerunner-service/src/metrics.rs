@@ -35,8 +35,8 @@ pub fn record_provisioner_run(pool: &str, agents: u32, failures: u32) {
 /// Registers the descriptions of the service layer's metrics. Call it once, after the recorder is installed.
 pub fn describe_metrics() {
     describe_gauge!(MEMORY, Unit::Bytes, "Bytes of bodies and answers in flight.");
-    let refused = "Calls refused because of their key: `missing`, `malformed`, `unknown`, `expired`, `revoked`, \
-                   `replaced`, `network`, `stale`, `forbidden`.";
+    let refused = "Calls refused because of their key or token: `missing`, `malformed`, `unknown`, `expired`, \
+                   `revoked`, `replaced`, `network`, `stale`, `foreign`, `claims`, `forbidden`.";
     describe_counter!(REFUSED, Unit::Count, refused);
     let limited = "Tasks refused because of a limit of their tenant or key: `rate`, `tasks`, `bytes`, `key_rate`.";
     describe_counter!(LIMITED, Unit::Count, limited);

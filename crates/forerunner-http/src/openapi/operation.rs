@@ -185,7 +185,8 @@ const RETRIED: [&ProblemType; 6] = [
 ];
 
 /// Problems of every call that needs a key.
-const OF_KEYS: [&ProblemType; 3] = [problems::UNAUTHENTICATED, problems::FORBIDDEN, problems::STORE_UNAVAILABLE];
+const OF_KEYS: [&ProblemType; 4] =
+    [problems::UNAUTHENTICATED, problems::FORBIDDEN, problems::STORE_UNAVAILABLE, problems::NOT_READY];
 
 /// Describes which keys a call needs.
 fn described_with(about: &str, needs: Permission) -> String {
