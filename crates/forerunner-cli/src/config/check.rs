@@ -42,7 +42,8 @@ pub fn check(loaded: &Loaded) -> anyhow::Result<()> {
 pub fn warnings(loaded: &Loaded) -> Vec<String> {
     let of_pool = |(name, pool): (&PoolName, &PoolConfig)| {
         let located = |missing: MissingFile| {
-            let key = ["pools", name.as_str(), "agent", missing.key].map(str::to_owned);
+            let key = ["pools", name.as_str(), "agent"].into_iter().chain(missing.key.split('.'));
+            let key: Vec<String> = key.map(str::to_owned).collect();
             at(&loaded.layers.origin(&key), &dotted(&key), &missing.message)
         };
         pool.agent.missing().into_iter().map(located).collect::<Vec<_>>()
